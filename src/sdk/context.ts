@@ -1,0 +1,91 @@
+import type { Readable } from 'node:stream'
+import type { ConnectionClient, ConnectionHandle, ConnectionKind } from './connection.ts'
+import type { Topic } from './topic.ts'
+
+/** Lines go to the log of the attempt or shard; `fields` are searchable. Secrets are redacted. */
+export interface Log {
+  debug(message: string, fields?: Record<string, unknown>): void
+  info(message: string, fields?: Record<string, unknown>): void
+  warn(message: string, fields?: Record<string, unknown>): void
+  error(message: string, fields?: Record<string, unknown>): void
+}
+
+/** Bytes under their sha256 (lower-case hex). */
+export interface StoredObject {
+  readonly sha256: string
+  readonly bytes: number
+}
+
+/** The object store: immutable bytes under their hash. What is put is kept as long as what it belongs to. */
+export interface Objects {
+  put(source: Uint8Array | AsyncIterable<Uint8Array>): Promise<StoredObject>
+  /** Stores a file of the project by path (relative to the project's folder, or absolute); streamed, never loaded. */
+  putFile(path: string): Promise<StoredObject>
+  /** Streams the bytes. @throws SluiceError OBJECT_NOT_FOUND */
+  open(sha256: string): Promise<Readable>
+  /** The whole bytes, re-hashed. @throws SluiceError OBJECT_NOT_FOUND, OBJECT_CORRUPT */
+  read(sha256: string): Promise<Uint8Array>
+}
+
+export interface Page<Item> {
+  readonly items: readonly Item[]
+  /** Pass it as `cursor` to read on; null at the end. */
+  readonly nextCursor: string | null
+}
+
+export interface ListOptions {
+  /** 1 to 1,000; default 50. */
+  readonly limit?: number
+  readonly cursor?: string | null
+  /** Only documents whose top-level fields equal these. */
+  readonly where?: Readonly<Record<string, string | number | boolean | null>>
+}
+
+/** A collection of JSON documents under unique keys. Fields that are bytes are kept beside the JSON. */
+export interface Documents<Document extends object = Record<string, unknown>> {
+  /** Byte fields come as Uint8Array when `bytes` is true, otherwise they are left out. */
+  get(key: string, options?: { readonly bytes?: boolean }): Promise<Document | undefined>
+  /** Inserts or replaces. */
+  put(key: string, document: Document): Promise<void>
+  /** Ordered by time of insertion; without byte fields. */
+  list(options?: ListOptions): Promise<Page<Document>>
+}
+
+export interface PublishResult {
+  /** How many records are new in the topic. */
+  readonly published: number
+  /** How many were published before under the same id. */
+  readonly known: number
+}
+
+/** What every function of an author gets, wherever it runs. */
+export interface Capabilities {
+  readonly log: Log
+  readonly objects: Objects
+  documents<Document extends object = Record<string, unknown>>(collection: string): Documents<Document>
+  connection<Kind extends ConnectionKind>(handle: ConnectionHandle<Kind>): ConnectionClient<Kind>
+  /** The text of a secret. @throws SluiceError SECRET_UNKNOWN */
+  secret(name: string): Promise<string>
+  /** Aborted when the work is cancelled, timed out, or the process drains. */
+  readonly signal: AbortSignal
+}
+
+export interface ActionContext<Input = unknown> extends Capabilities {
+  readonly input: Input
+  readonly run: { readonly id: string; readonly workflow: string; readonly version: string }
+  /** `number` counts from 1; `mapIndex` is -1 unless the task is mapped. */
+  readonly attempt: { readonly task: string; readonly number: number; readonly mapIndex: number }
+  /** Durable: once `work` has returned, a later attempt of this task gets its result without running it again. */
+  step<Result>(name: string, work: () => Promise<Result> | Result): Promise<Result>
+  /**
+   * Appends records to a topic. Ids derive from run, task and position (or from `id`), so a later attempt that
+   * publishes the same again adds nothing. Sent in batches of 1,000; awaits back-pressure.
+   */
+  publish<Record>(
+    topic: Topic<Record>,
+    records: Iterable<Record> | AsyncIterable<Record>,
+    options?: { readonly id?: (record: Record) => string },
+  ): Promise<PublishResult>
+  /** Shown to whoever watches the run. */
+  progress(done: number, total?: number): void
+}

@@ -1,0 +1,34 @@
+/** What authors import: `import { action, workflow, stream, z } from 'sluice'`. */
+export { SluiceError } from '../errors.ts'
+export type { Duration } from '../time.ts'
+export { type Action, type ActionOptions, action, type RetryOptions } from './action.ts'
+export { type ApiClient, type Command, type CommandContext, command, type ProgressBar } from './command.ts'
+export { defineConfig, type ProjectConfig } from './config.ts'
+export { type ConnectionHandle, connection, type FetchClient, type FetchResponse } from './connection.ts'
+export type {
+  ActionContext,
+  Capabilities,
+  Documents,
+  ListOptions,
+  Log,
+  Objects,
+  Page,
+  PublishResult,
+  StoredObject,
+} from './context.ts'
+export { type Endpoint, type EndpointRequest, endpoint, HttpReply, problem, reply } from './endpoint.ts'
+export { type CallOptions, stage, type TriggerRule } from './graph-builder.ts'
+export { type CronPlan, cron, type FileArrivalPlan, fileArrival, type Plan } from './plan.ts'
+export type { Arg, Args, Ref } from './reference.ts'
+export { z } from './schema.ts'
+export {
+  type DocumentSink,
+  documents,
+  type Records,
+  type Step,
+  type StepContext,
+  type Stream,
+  stream,
+} from './stream.ts'
+export { type Topic, type TopicOptions, topic } from './topic.ts'
+export { type Workflow, workflow } from './workflow.ts'
