@@ -1,0 +1,83 @@
+/**
+ * When a failed attempt is tried again: exponential back-off with full jitter, as in "Exponential Backoff And Jitter"
+ * (AWS Architecture Blog, 2015): the wait is drawn evenly between 0 and `min(maxMs, baseMs * 2^(n-1))` for the n-th
+ * failure, which spreads the load of many tasks that failed together better than any fixed wait.
+ */
+import { SluiceError } from '../errors.ts'
+
+export interface RetryPolicy {
+  /** How many attempts in all, the first one included; 1 means never again. */
+  readonly attempts: number
+  /** The longest wait after the first failure, in milliseconds; it doubles with each failure. */
+  readonly baseMs: number
+  /** No wait is longer than this many milliseconds, but for what the other side asked for. */
+  readonly maxMs: number
+}
+
+/** One attempt; where a policy names more, waits of up to 1 s doubling to 5 min. */
+export const defaultRetryPolicy: RetryPolicy = Object.freeze({ attempts: 1, baseMs: 1_000, maxMs: 300_000 })
+
+/**
+ * What an attempt may lose its runner: 10 times, whatever the author's policy says. A loss is no fault of the task, but
+ * a task that kills each of its runners must end some time.
+ */
+export const lossPolicy: RetryPolicy = Object.freeze({ attempts: 10, baseMs: 1_000, maxMs: 60_000 })
+
+const limits = { attempts: 1_000, waitMs: 7 * 24 * 3_600_000 }
+
+/**
+ * A policy with the defaults filled in.
+ * @throws SluiceError DEFINITION_INVALID when `attempts` is not a whole number of 1 to 1,000, or `baseMs` and `maxMs`
+ *   are not milliseconds of 0 to 7 days with `baseMs <= maxMs`.
+ */
+export function retryPolicy(given: Partial<RetryPolicy> = {}): RetryPolicy {
+  const policy = { ...defaultRetryPolicy, ...given }
+  const faults = [
+    !(Number.isInteger(policy.attempts) && policy.attempts >= 1 && policy.attempts <= limits.attempts) && {
+      where: '/retry/attempts',
+      message: `${policy.attempts} is not a whole number from 1 to ${limits.attempts}`,
+    },
+    ...(['baseMs', 'maxMs'] as const).map(
+      (part) =>
+        !(policy[part] >= 0 && policy[part] <= limits.waitMs) && {
+          where: `/retry/${part}`,
+          message: `${policy[part]} is not a number of milliseconds from 0 to ${limits.waitMs} (7 days)`,
+        },
+    ),
+    policy.baseMs > policy.maxMs && {
+      where: '/retry/baseMs',
+      message: `the first wait (${policy.baseMs} ms) is longer than the longest (${policy.maxMs} ms)`,
+    },
+  ].filter((fault) => fault !== false)
+  if (faults.length > 0) {
+    const detail = faults.map((fault) => `${fault.where}: ${fault.message}`).join('; ')
+    throw new SluiceError('DEFINITION_INVALID', `The retry policy is not valid: ${detail}`, { faults })
+  }
+  return policy
+}
+
+export type NextAttempt = { readonly retryAt: number } | 'exhausted'
+
+/**
+ * When the next attempt is due after `attemptsMade` (1 or more) attempts failed.
+ * @param random gives numbers in [0, 1).
+ * @param retryAfterMs what the other side asked to wait: the wait is drawn on top of it, so that many tasks told the
+ *   same do not return in one instant. Ignored unless it is a finite number above 0.
+ */
+export function nextAttempt(
+  policy: RetryPolicy,
+  attemptsMade: number,
+  now: number,
+  random: () => number,
+  retryAfterMs = 0,
+): NextAttempt {
+  if (attemptsMade >= policy.attempts) return 'exhausted'
+  const longest = Math.min(policy.maxMs, policy.baseMs * 2 ** (attemptsMade - 1))
+  const asked = Number.isFinite(retryAfterMs) ? Math.ceil(Math.max(0, retryAfterMs)) : 0
+  return { retryAt: now + asked + Math.round(random() * longest) }
+}
+
+/** When an attempt is due again after `lossesMade` (1 or more) of its task's attempts lost their runner. */
+export function nextAfterLoss(lossesMade: number, now: number, random: () => number): NextAttempt {
+  return nextAttempt(lossPolicy, lossesMade, now, random)
+}
