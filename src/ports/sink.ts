@@ -1,0 +1,50 @@
+/** Where a stream's rows go. A transactional sink writes in the transaction that commits the offset. */
+import type { Session } from './database.ts'
+
+/** A row that is ready to be written: checked, encoded, its long bytes put away. */
+export interface PreparedRow {
+  readonly key: string
+  /** JSON text of everything but byte fields. */
+  readonly body: string
+  readonly bytes: readonly ByteField[]
+  /** How much memory it takes until it is written. */
+  readonly size: number
+}
+
+export type ByteField =
+  | { readonly field: string; readonly bytes: Uint8Array }
+  | { readonly field: string; readonly object: string; readonly size: number }
+
+/** The sink does not take a row, or the merge of a record failed: the record is rejected. `reason` is a short class. */
+export interface Refusal {
+  readonly reason: string
+  readonly detail: string
+}
+
+/** One record of a commit that reaches the sink. */
+export interface SinkItem {
+  readonly offset: number
+  readonly recordId: string
+  /** The parsed record, for the merge. */
+  readonly record: unknown
+  /** sha256 of the objects that the record's steps put: they are kept as long as the row is. */
+  readonly objects: readonly string[]
+  /** The row; or, of a repeat, the key of the row that the first record led to. */
+  readonly target: PreparedRow | { readonly repeats: string }
+}
+
+export type SinkEnd = { readonly outcome: 'written' | 'duplicate' } | ({ readonly outcome: 'rejected' } & Refusal)
+
+export interface Sink {
+  /** The row that the last step returned, made ready outside of any transaction. */
+  prepare(row: unknown): Promise<PreparedRow | Refusal> | PreparedRow | Refusal
+  /**
+   * Writes the items, given in the order of their offsets; gives one end for each. A key that is there under the same
+   * record id and offset is `written`, under another `duplicate`, and then merged.
+   */
+  write(
+    session: Session,
+    origin: { readonly stream: string; readonly partition: number },
+    items: readonly SinkItem[],
+  ): Promise<SinkEnd[]>
+}
