@@ -15,6 +15,11 @@ export interface ConnectionOptions {
   readonly statementTimeoutMs?: number
   /** The server ends a statement that waits longer than this for a lock; default none. */
   readonly lockTimeoutMs?: number
+  /**
+   * Every statement is planned once, with index look-ups only. For statements with arrays on tables that grow: planned
+   * while a table is small, a join by scans stays in use when it is large (measured: 5 s in place of 0.6 s a run).
+   */
+  readonly lookupsOnly?: boolean
   /** Waiting for a connection (or for a free one of the pool) fails with DATABASE_UNREACHABLE after this; default 10 s. */
   readonly connectTimeoutMs?: number
 }
@@ -55,6 +60,13 @@ function ourTypes(): pg.TypeOverrides {
   return types
 }
 
+const lookupsOnly = [
+  'plan_cache_mode=force_generic_plan',
+  'enable_hashjoin=off',
+  'enable_mergejoin=off',
+  'enable_seqscan=off',
+]
+
 /** @throws SluiceError CONFIGURATION when neither or both of `url` and `socketDir` are given, or the URL is none. */
 export function clientConfig(options: ConnectionOptions): ClientConfig {
   const { url, socketDir } = options
@@ -74,7 +86,9 @@ export function clientConfig(options: ConnectionOptions): ClientConfig {
     ...(options.password === undefined ? {} : { password: options.password }),
     application_name: options.applicationName,
     // Our reading of dates must not hang on how the server is configured.
-    options: '-c TimeZone=UTC -c DateStyle=ISO',
+    options: ['TimeZone=UTC', 'DateStyle=ISO', ...(options.lookupsOnly ? lookupsOnly : [])]
+      .map((setting) => `-c ${setting}`)
+      .join(' '),
     ...(options.statementTimeoutMs === undefined ? {} : { statement_timeout: options.statementTimeoutMs }),
     ...(options.lockTimeoutMs === undefined ? {} : { lock_timeout: options.lockTimeoutMs }),
     connectionTimeoutMillis: options.connectTimeoutMs ?? 10_000,

@@ -7,6 +7,10 @@ export interface FetchResponse {
   readonly body: Uint8Array
   /** Milliseconds since the epoch. */
   readonly fetchedAt: number
+  /** What `Retry-After` asks for, in milliseconds; at most a day. */
+  readonly retryAfterMs?: number
+  /** How many redirects were followed. */
+  readonly redirects: number
   readonly timings: { readonly totalMs: number; readonly firstByteMs: number }
 }
 

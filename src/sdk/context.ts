@@ -37,8 +37,8 @@ export interface ListOptions {
   /** 1 to 1,000; default 50. */
   readonly limit?: number
   readonly cursor?: string | null
-  /** Only documents whose top-level fields equal these. */
-  readonly where?: Readonly<Record<string, string | number | boolean | null>>
+  /** Only documents that contain this JSON: scalars equal, objects field by field, lists item by item. */
+  readonly where?: Readonly<Record<string, unknown>>
 }
 
 /** A collection of JSON documents under unique keys. Fields that are bytes are kept beside the JSON. */

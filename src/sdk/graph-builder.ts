@@ -58,6 +58,8 @@ export const maxNodes = 20_000
 interface Builder {
   readonly nodes: NodeDefinition[]
   readonly ids: Set<string>
+  /** Per action: the number its next unnamed call gets. */
+  readonly numbers: Map<string, number>
   readonly stages: string[]
   stage: number | undefined
 }
@@ -68,7 +70,7 @@ let current: Builder | undefined
 export function buildGraph(workflow: string, define: () => void): GraphDefinition {
   if (current)
     throw new SluiceError('DEFINITION_INVALID', `workflow ${workflow} is defined inside the definition of another`)
-  current = { nodes: [], ids: new Set(), stages: [], stage: undefined }
+  current = { nodes: [], ids: new Set(), numbers: new Map(), stages: [], stage: undefined }
   try {
     const returned: unknown = define()
     if (returned instanceof Promise) {
@@ -139,8 +141,9 @@ function nodeId(builder: Builder, action: string, wanted: string | undefined): s
   let id = wanted ?? action
   if (builder.ids.has(id)) {
     if (wanted !== undefined) throw new SluiceError('DEFINITION_INVALID', `there are two tasks with the id ${id}`)
-    let number = 2
+    let number = builder.numbers.get(action) ?? 2
     while (builder.ids.has(`${action}-${number}`)) number += 1
+    builder.numbers.set(action, number + 1)
     id = `${action}-${number}`
   }
   builder.ids.add(id)

@@ -1,0 +1,310 @@
+/**
+ * The owner of runs: holds their graphs in memory, decides, has the decisions committed, and only then acts on them.
+ *
+ * 1. Only committed starts reach a runner, and only this node writes runs that name it under the epoch it holds.
+ * 2. A run whose write was refused or failed is dropped from memory and read again; nothing of it was acted on.
+ * 3. A run stays until its end is committed; notifications only wake, a slow sweep finds what they missed.
+ */
+import { compileGraph, type Graph } from '../core/graph.ts'
+import type { Manifest, WorkflowManifest } from '../core/manifest.ts'
+import type { Outcome } from '../core/run-progress.ts'
+import { restoreProgress } from '../core/run-restore.ts'
+import { messageOf, SluiceError } from '../errors.ts'
+import type { LocalExecutor } from '../executors/local.ts'
+import type { AttemptStart } from '../executors/runner-protocol.ts'
+import type { Database } from '../ports/database.ts'
+import { readInbox } from '../store/inbox.ts'
+import { claimRuns, failRun, type OwnedRun as RunRow, reclaimRun } from '../store/runs.ts'
+import { readRunTasks } from '../store/tasks.ts'
+import { commitGroup } from '../store/transitions.ts'
+import { readVersion } from '../store/versions.ts'
+import type { Clock } from '../time.ts'
+import { DueTimes } from './due-times.ts'
+import { GroupCommit } from './group-commit.ts'
+import { type AfterCommit, type Isolation, OwnedRun } from './owned-run.ts'
+
+export interface OwnRunsParts {
+  readonly db: Database
+  readonly nodeId: string
+  readonly clock: Clock
+  readonly random: () => number
+  readonly executor: LocalExecutor
+  /** The text of a large result that was stored as an object. */
+  readonly readObject: (sha256: string) => Promise<Uint8Array>
+  readonly note: (line: string) => void
+  /** Most runs held in memory at once; more wait in the database. Default 1,000. */
+  readonly maxRuns?: number
+}
+
+const isolations: readonly Isolation[] = ['shared', 'process']
+const storedResult = /^\{"\$object":"([0-9a-f]{64})","bytes":\d+\}$/
+
+export class OwnRuns {
+  private readonly runs = new Map<string, OwnedRun>()
+  /** Runs with ready tasks, in turn. */
+  private readonly turn = new Set<OwnedRun>()
+  private readonly group: GroupCommit
+  private readonly due: DueTimes<{ run: OwnedRun; node: number; mapIndex: number }>
+  private readonly versions = new Map<string, Promise<Map<string, { workflow: WorkflowManifest; graph: Graph }>>>()
+  private claiming: Promise<void> | undefined
+  private claimAgain = false
+  private stopped = false
+  private readonly reserved = { shared: 0, process: 0 }
+  private readonly parts: OwnRunsParts
+
+  constructor(parts: OwnRunsParts) {
+    this.parts = parts
+    this.group = new GroupCommit({
+      write: (changes) => commitGroup(parts.db, parts.nodeId, changes),
+      fill: () => this.fill(),
+      committed: (run, after) => this.act(run, after),
+      failed: (runs, after, error) => this.giveUp(runs, after, error),
+    })
+    this.due = new DueTimes(parts.clock, (items) => {
+      for (const { run, node, mapIndex } of items) {
+        if (this.runs.get(run.row.id) !== run) continue
+        run.addReady({ node, first: mapIndex, last: mapIndex })
+        this.queue(run)
+      }
+      this.group.pump()
+    })
+  }
+
+  get held(): number {
+    return this.runs.size
+  }
+
+  /** Takes runs that are free, and reads the inbox. Calls while it is at work make it look once more. */
+  wake(): Promise<void> {
+    if (this.claiming) {
+      this.claimAgain = true
+      return this.claiming
+    }
+    this.claiming = this.claimAll().finally(() => {
+      this.claiming = undefined
+      if (this.claimAgain && !this.stopped) {
+        this.claimAgain = false
+        void this.wake()
+      }
+    })
+    return this.claiming
+  }
+
+  ended(attempt: AttemptStart, outcome: Outcome): void {
+    const run = this.runs.get(attempt.runId)
+    if (!run) return
+    const { node, mapIndex, token } = attempt
+    run.take({ kind: 'ended', node, mapIndex, token, outcome }, this.parts.clock.now(), this.parts.random)
+    this.changed(run)
+  }
+
+  pump(): void {
+    if (!this.stopped) this.group.pump()
+  }
+
+  /** Starts nothing more and waits for the writes under way. Attempts that are running are not waited for. */
+  async stop(): Promise<void> {
+    this.stopped = true
+    this.due.stop()
+    this.turn.clear()
+    await this.claiming?.catch(() => {})
+    await this.group.settled()
+  }
+
+  /** Forgets everything, for instance when this node was taken for dead; `wake` reads again what is ours to take. */
+  forgetAll(): void {
+    for (const run of this.runs.values()) this.forget(run)
+  }
+
+  private async claimAll(): Promise<void> {
+    const { db, nodeId, maxRuns = 1_000 } = this.parts
+    try {
+      while (!this.stopped && this.runs.size < maxRuns) {
+        const limit = Math.min(200, maxRuns - this.runs.size)
+        const rows = await claimRuns(db, nodeId, limit)
+        await Promise.all(rows.map((row) => this.adopt(row)))
+        this.group.pump()
+        if (rows.length < limit) break
+      }
+      await this.drainInbox()
+    } catch (error) {
+      this.parts.note(`taking runs failed: ${messageOf(error)}`)
+    }
+  }
+
+  private async drainInbox(): Promise<void> {
+    for (const message of await readInbox(this.parts.db, this.parts.nodeId)) {
+      const run = this.runs.get(message.runId)
+      if (!run) continue
+      run.take({ kind: 'cancel' }, this.parts.clock.now(), this.parts.random)
+      this.changed(run)
+    }
+    this.group.pump()
+  }
+
+  private async adopt(row: RunRow): Promise<void> {
+    try {
+      const found = (await this.workflowsOf(row.version)).get(row.workflow)
+      if (!found) throw new SluiceError('NOT_FOUND', `version ${row.version} has no workflow ${row.workflow}`)
+      const fresh = row.seq === 0
+      const rows = fresh ? { tasks: [], widths: [] } : await readRunTasks(this.parts.db, row.id)
+      for (const [index, task] of rows.tasks.entries()) {
+        const stored = task.result === null ? null : storedResult.exec(task.result)
+        if (stored)
+          rows.tasks[index] = { ...task, result: Buffer.from(await this.parts.readObject(stored[1]!)).toString('utf8') }
+      }
+      const restored = restoreProgress(found.graph, row.params, rows.tasks, rows.widths)
+      const run = new OwnedRun(row, found.workflow, restored.progress)
+      this.runs.set(row.id, run)
+      const now = this.parts.clock.now()
+      run.take({ kind: 'begin' }, now, this.parts.random)
+      for (const range of restored.ready) run.addReady(range)
+      for (const { node, mapIndex, at } of restored.retries) this.due.add(at, { run, node, mapIndex })
+      run.live = restored.running.length
+      for (const { node, mapIndex, token } of restored.running) {
+        if (this.parts.executor.has(token)) continue
+        const outcome = { kind: 'lost', reason: 'its engine ended' } as const
+        run.take({ kind: 'ended', node, mapIndex, token, outcome }, now, this.parts.random)
+      }
+      this.changed(run)
+    } catch (error) {
+      this.parts.note(`run ${row.id} of ${row.workflow} cannot be taken up: ${messageOf(error)}`)
+      if (error instanceof SluiceError && !error.retryable)
+        await failRun(this.parts.db, row, this.parts.nodeId, messageOf(error))
+    }
+  }
+
+  private changed(run: OwnedRun): void {
+    this.group.mark(run)
+    this.queue(run)
+  }
+
+  private queue(run: OwnedRun): void {
+    if (isolations.some((isolation) => run.canStart(isolation))) this.turn.add(run)
+  }
+
+  /** Gives free runner slots to ready tasks, one per run in turn, so that a large run does not hold up a small one. */
+  private fill(): void {
+    if (this.stopped) return
+    for (const isolation of isolations) {
+      let free = this.parts.executor.free(isolation) - this.reserved[isolation]
+      while (free > 0 && this.turn.size > 0) {
+        const started = this.startRound(isolation, free)
+        if (started === 0) break
+        free -= started
+      }
+    }
+    for (const run of this.turn) if (!isolations.some((isolation) => run.canStart(isolation))) this.turn.delete(run)
+  }
+
+  private startRound(isolation: Isolation, free: number): number {
+    const share = Math.max(1, Math.floor(free / this.turn.size))
+    let started = 0
+    for (const run of this.turn) {
+      for (let n = 0; n < share && started < free && run.canStart(isolation); n += 1) {
+        if (!run.start(isolation, newToken(this.parts.random))) break
+        started += 1
+      }
+      this.group.mark(run)
+      if (started >= free) break
+    }
+    this.reserved[isolation] += started
+    return started
+  }
+
+  private act(run: OwnedRun, after: AfterCommit): void {
+    this.unreserve(after)
+    if (this.runs.get(run.row.id) !== run) return
+    for (const isolation of isolations) {
+      const attempts = after.starts.filter((start) => start.isolation === isolation).map((start) => start.attempt)
+      if (attempts.length > 0) this.dispatch(run, attempts, isolation)
+    }
+    if (after.kill.length > 0) this.parts.executor.cancel(after.kill)
+    for (const retry of after.retries) this.due.add(retry.at, { run, node: retry.node, mapIndex: retry.mapIndex })
+    if (after.ended) {
+      this.forget(run)
+      if (this.claimAgain || this.runs.size === (this.parts.maxRuns ?? 1_000) - 1) void this.wake()
+    }
+  }
+
+  private dispatch(run: OwnedRun, attempts: readonly AttemptStart[], isolation: Isolation): void {
+    try {
+      this.parts.executor.start(attempts, isolation)
+    } catch (error) {
+      // Every runner is gone at this moment: the starts are committed, so they are losses, and tried again.
+      for (const attempt of attempts) {
+        const outcome = { kind: 'lost', reason: messageOf(error) } as const
+        run.take(
+          { kind: 'ended', node: attempt.node, mapIndex: attempt.mapIndex, token: attempt.token, outcome },
+          this.parts.clock.now(),
+          this.parts.random,
+        )
+      }
+      this.changed(run)
+    }
+  }
+
+  private giveUp(runs: readonly OwnedRun[], after: readonly AfterCommit[], error: unknown): void {
+    const unreachable = error instanceof SluiceError && error.retryable
+    this.parts.note(`a write for ${runs.length} runs failed, they are read again: ${messageOf(error)}`)
+    for (const dropped of after) this.unreserve(dropped)
+    for (const run of runs) this.forget(run)
+    void this.readAgain(runs, unreachable, runs.length === 1 && !unreachable, messageOf(error))
+  }
+
+  private async readAgain(runs: readonly OwnedRun[], wait: boolean, poison: boolean, why: string): Promise<void> {
+    for (let delay = 50; !this.stopped; delay = Math.min(delay * 2, 2_000)) {
+      try {
+        for (const { row, alone } of runs) {
+          const again = await reclaimRun(this.parts.db, row.id, this.parts.nodeId)
+          if (!again) continue
+          if (poison && alone) {
+            await failRun(this.parts.db, again, this.parts.nodeId, `what it decided cannot be written: ${why}`)
+            continue
+          }
+          await this.adopt(again)
+          const adopted = this.runs.get(row.id)
+          if (adopted && !wait) adopted.alone = true
+        }
+        this.group.pump()
+        return
+      } catch (error) {
+        this.parts.note(`reading runs again failed: ${messageOf(error)}`)
+        await new Promise((resolve) => setTimeout(resolve, delay))
+      }
+    }
+  }
+
+  private forget(run: OwnedRun): void {
+    if (this.runs.get(run.row.id) === run) this.runs.delete(run.row.id)
+    this.group.forget(run)
+    for (const isolation of isolations) run.ready[isolation].clear()
+    this.unreserve(run.takeChange().after)
+    this.turn.delete(run)
+  }
+
+  private unreserve(after: AfterCommit): void {
+    for (const start of after.starts) this.reserved[start.isolation] -= 1
+  }
+
+  private workflowsOf(version: string) {
+    let found = this.versions.get(version)
+    if (!found) {
+      found = readVersion(this.parts.db, version).then((manifest) => compileAll(version, manifest))
+      found.catch(() => this.versions.delete(version))
+      this.versions.set(version, found)
+      if (this.versions.size > 32) this.versions.delete(this.versions.keys().next().value!)
+    }
+    return found
+  }
+}
+
+function compileAll(version: string, manifest: Manifest | undefined) {
+  if (!manifest) throw new SluiceError('NOT_FOUND', `version ${version} is not stored`)
+  return new Map(manifest.workflows.map((workflow) => [workflow.name, { workflow, graph: compileGraph(workflow) }]))
+}
+
+/** 52 random bits, never 0. */
+function newToken(random: () => number): number {
+  return 1 + Math.floor(random() * (2 ** 52 - 1))
+}

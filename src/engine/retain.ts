@@ -1,0 +1,117 @@
+/** Keeps history within its horizon: once an hour, in batches, and never what an unfinished run or a stream needs. */
+import { messageOf } from '../errors.ts'
+import type { Database } from '../ports/database.ts'
+import type { ObjectStore } from '../ports/objects.ts'
+import { cleanInbox } from '../store/inbox.ts'
+import { dropLedgerPartitions, foldLedger, makeLedgerPartitions } from '../store/ledger.ts'
+import { removeLapsedNodes } from '../store/nodes.ts'
+import { adoptObjects, releaseObjects, sweepObjects } from '../store/objects.ts'
+import {
+  deleteFinishedRuns,
+  deleteOldTicks,
+  deleteUnusedVersions,
+  dropOldDays,
+  listTopics,
+  preparePartitions,
+} from '../store/retention.ts'
+import { forgetIds, trim } from '../store/topics.ts'
+import type { Clock } from '../time.ts'
+
+export interface RetainParts {
+  readonly db: Database
+  readonly store: ObjectStore
+  readonly clock: Clock
+  readonly note: (line: string) => void
+  /** How long runs, records, logs and ticks are kept. */
+  readonly historyMs: number
+}
+
+const everyMs = 3_600_000
+/** The sweep waits this long after the last need of an object. */
+const graceMs = 24 * 3_600_000
+const batch = 500
+
+export class Retain {
+  private timer: NodeJS.Timeout | undefined
+  private working = Promise.resolve()
+  private stopped = false
+  private readonly parts: RetainParts
+
+  constructor(parts: RetainParts) {
+    this.parts = parts
+  }
+
+  /** Makes the partitions that writing needs. */
+  async prepare(): Promise<void> {
+    await preparePartitions(this.parts.db)
+    await makeLedgerPartitions(this.parts.db)
+  }
+
+  start(): void {
+    this.timer = setInterval(() => {
+      this.working = this.working.then(async () => {
+        await this.once().catch((error) => this.parts.note(`retention failed: ${messageOf(error)}`))
+      })
+    }, everyMs)
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true
+    clearInterval(this.timer)
+    await this.working
+  }
+
+  /** One round; gives how many runs were deleted. */
+  async once(): Promise<number> {
+    const { db, store, clock, historyMs } = this.parts
+    const before = new Date(clock.now() - historyMs)
+    await this.prepare()
+    await cleanInbox(db)
+    const runs = await this.deleteRuns(before)
+    await dropOldDays(db, before)
+    await deleteOldTicks(db, before)
+    await deleteUnusedVersions(db, before)
+    await foldLedger(db, new Date(clock.now() - 600_000))
+    await dropLedgerPartitions(db, before)
+    for (const topic of await listTopics(db)) {
+      while (!this.stopped && (await trim(db, topic, before)) > 0);
+      while (!this.stopped && (await forgetIds(db, topic, before)) > 0);
+    }
+    await removeLapsedNodes(db)
+    await store.removeStale(graceMs)
+    await this.adoptStrays()
+    for (let examined = batch; examined === batch && !this.stopped; ) {
+      examined = (await sweepObjects(db, store, { graceMs, limit: batch })).examined
+    }
+    return runs
+  }
+
+  private async deleteRuns(before: Date): Promise<number> {
+    let total = 0
+    while (!this.stopped) {
+      const ids = await this.parts.db.transaction(async (session) => {
+        const deleted = await deleteFinishedRuns(session, before, batch)
+        await releaseObjects(session, 'run', deleted)
+        return deleted
+      })
+      total += ids.length
+      if (ids.length < batch) break
+    }
+    return total
+  }
+
+  /** Files that lost their row are given one, so that the sweep sees them. */
+  private async adoptStrays(): Promise<void> {
+    const { db, store } = this.parts
+    let found: { sha256: string; bytes: number }[] = []
+    for await (const sha256 of store.list()) {
+      if (this.stopped) return
+      const info = await store.stat(sha256)
+      if (info) found.push(info)
+      if (found.length < 1_000) continue
+      await adoptObjects(db, found)
+      found = []
+    }
+    if (found.length > 0) await adoptObjects(db, found)
+  }
+}

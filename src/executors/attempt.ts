@@ -1,0 +1,112 @@
+/**
+ * Runs one attempt of an author's action: arguments and result are validated, the time limit and a cancel abort its
+ * signal, and whatever it throws becomes an error of our table.
+ */
+import type { AttemptError } from '../core/run-progress.ts'
+import { messageOf, SluiceError } from '../errors.ts'
+import type { ActionDefinition } from '../sdk/action.ts'
+import type { ActionContext } from '../sdk/context.ts'
+import type { Schema } from '../sdk/schema.ts'
+import type { AttemptEnd, AttemptStart } from './runner-protocol.ts'
+
+/** Task results up to this many bytes are kept with the task; larger ones become objects. */
+export const inlineResultBytes = 256 * 1024
+/** No result is larger. */
+export const maxResultBytes = 64 * 1024 * 1024
+
+export interface AttemptParts {
+  /** Everything of the context but what the attempt itself says. */
+  context(start: AttemptStart, signal: AbortSignal): Omit<ActionContext, 'input' | 'run' | 'attempt' | 'signal'>
+  /** Stores a large result; gives what is kept with the task instead. */
+  storeResult(start: AttemptStart, result: string): Promise<string>
+}
+
+export async function runAttempt(
+  start: AttemptStart,
+  action: ActionDefinition,
+  cancelled: AbortSignal,
+  parts: AttemptParts,
+): Promise<AttemptEnd> {
+  const { token } = start
+  const limit = new AbortController()
+  const timer = setTimeout(
+    () => limit.abort(new SluiceError('TIMEOUT', `the attempt took longer than ${start.timeoutMs} ms`)),
+    start.timeoutMs,
+  )
+  try {
+    const input = parse(action.options.input, JSON.parse(start.args), 'INPUT_MISMATCH', action.name)
+    const signal = AbortSignal.any([limit.signal, cancelled])
+    const context: ActionContext = Object.assign(parts.context(start, signal), {
+      input,
+      signal,
+      run: { id: start.runId, workflow: start.workflow, version: start.version },
+      attempt: { task: start.nodeId, number: start.attempt, mapIndex: start.mapIndex },
+    })
+    const returned = await untilAborted(Promise.resolve(action.options.run(context)), signal)
+    const result = toJson(parse(action.options.output, returned, 'OUTPUT_MISMATCH', action.name), action.name)
+    if (result.length <= inlineResultBytes) return { token, kind: 'success', result }
+    return { token, kind: 'success', result, stored: await parts.storeResult(start, result) }
+  } catch (thrown) {
+    if (cancelled.aborted) return { token, kind: 'cancelled' }
+    return { token, kind: 'failure', error: attemptError(thrown) }
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) return Promise.reject(signal.reason)
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason)
+    signal.addEventListener('abort', abort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
+}
+
+function parse(
+  schema: Schema | undefined,
+  value: unknown,
+  code: 'INPUT_MISMATCH' | 'OUTPUT_MISMATCH',
+  action: string,
+): unknown {
+  if (!schema) return value
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  const faults = parsed.error.issues.map((issue) => ({ where: `/${issue.path.join('/')}`, message: issue.message }))
+  const what = code === 'INPUT_MISMATCH' ? 'the arguments' : 'the result'
+  throw new SluiceError(code, `${what} of ${action}: ${faults.map((f) => `${f.where}: ${f.message}`).join('; ')}`, {
+    faults,
+  })
+}
+
+function toJson(value: unknown, action: string): string {
+  let text: string | undefined
+  try {
+    text = JSON.stringify(value ?? null)
+  } catch (cause) {
+    throw new SluiceError('OUTPUT_MISMATCH', `the result of ${action} cannot be written as JSON: ${messageOf(cause)}`, {
+      cause,
+    })
+  }
+  if (text === undefined)
+    throw new SluiceError('OUTPUT_MISMATCH', `the result of ${action} is a ${typeof value}, not JSON`)
+  if (text.length > maxResultBytes) {
+    throw new SluiceError(
+      'OUTPUT_MISMATCH',
+      `the result of ${action} has ${text.length} characters; at most ${maxResultBytes} are kept`,
+    )
+  }
+  return text
+}
+
+/** Errors of the author's own are tried again, for nobody else can know; ours say themselves. */
+export function attemptError(thrown: unknown): AttemptError {
+  const known = thrown instanceof SluiceError
+  const message = messageOf(thrown).slice(0, 8_192)
+  const error = {
+    code: known ? thrown.code : ('ACTION_FAILED' as const),
+    message,
+    retryable: known ? thrown.retryable : true,
+  }
+  return known && thrown.retryAfterMs !== undefined ? { ...error, retryAfterMs: thrown.retryAfterMs } : error
+}

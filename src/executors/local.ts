@@ -1,0 +1,283 @@
+/**
+ * Warm runner processes on this host.
+ *
+ * 1. An attempt belongs to one runner, and ends once: by its runner's word, or as lost when the runner is gone.
+ * 2. A runner that does not answer within `stallMs` is killed: its event loop answers the ping, so a busy loop cannot
+ *    fake it. One that ignores a cancel or a time limit for `graceMs` is killed too.
+ * 3. A runner is replaced after `recycleAfter` attempts or above `maxRssBytes`, when it has nothing under way.
+ */
+import type { ChildProcess } from 'node:child_process'
+import type { Outcome } from '../core/run-progress.ts'
+import { messageOf, SluiceError } from '../errors.ts'
+import type { AttemptEnd, AttemptLog, AttemptProgress, AttemptStart, FromRunner, ToRunner } from './runner-protocol.ts'
+
+export interface LocalSettings {
+  /** Shared runners kept warm. */
+  readonly runners: number
+  /** Attempts at once per runner. Fewer than 64 make commits small and slow (measured). Default 128. */
+  readonly capacity: number
+  /** Attempts with a process of their own at once. Default 8. */
+  readonly isolated: number
+  readonly stallMs: number
+  readonly graceMs: number
+  readonly recycleAfter: number
+  readonly maxRssBytes: number
+}
+
+export const localDefaults = {
+  runners: 2,
+  capacity: 128,
+  isolated: 8,
+  stallMs: 30_000,
+  graceMs: 5_000,
+  recycleAfter: 100_000,
+  maxRssBytes: 1024 ** 3,
+} as const satisfies LocalSettings
+
+export interface LocalEvents {
+  ended(attempt: AttemptStart, outcome: Outcome): void
+  /** All ends that came in one message were told. */
+  batchEnded(): void
+  logs(logs: readonly (AttemptLog & { readonly attempt: AttemptStart })[]): void
+  progress(attempt: AttemptStart, progress: AttemptProgress): void
+  call(attempt: AttemptStart, name: string, args: unknown): Promise<unknown>
+  /** A runner's own output and what became of it. */
+  note(line: string): void
+}
+
+interface Live {
+  readonly attempt: AttemptStart
+  /** When the runner is killed unless the attempt has ended. */
+  deadline: number
+}
+
+interface Runner {
+  readonly process: ChildProcess
+  readonly live: Map<number, Live>
+  readonly isolated: boolean
+  started: number
+  ready: boolean
+  lastHeard: number
+  pinged: number
+  retiring: boolean
+}
+
+export class LocalExecutor {
+  private readonly runners = new Set<Runner>()
+  private readonly byToken = new Map<number, Runner>()
+  private readonly sweep: NodeJS.Timeout
+  private stopping = false
+  private failedStarts = 0
+  private readonly settings: LocalSettings
+  private readonly fork: () => ChildProcess
+  private readonly events: LocalEvents
+
+  constructor(settings: LocalSettings, fork: () => ChildProcess, events: LocalEvents) {
+    this.settings = settings
+    this.fork = fork
+    this.events = events
+    for (let index = 0; index < settings.runners; index += 1) this.add(false)
+    this.sweep = setInterval(() => this.watch(performance.now()), 1_000)
+  }
+
+  /** How many more attempts can start now. */
+  free(isolation: 'shared' | 'process'): number {
+    if (this.stopping) return 0
+    let free = isolation === 'process' ? this.settings.isolated : 0
+    for (const runner of this.runners) {
+      if (isolation === 'process') free -= runner.isolated ? 1 : 0
+      else if (!runner.isolated && !runner.retiring) free += this.settings.capacity - runner.live.size
+    }
+    return Math.max(0, free)
+  }
+
+  has(token: number): boolean {
+    return this.byToken.has(token)
+  }
+
+  start(attempts: readonly AttemptStart[], isolation: 'shared' | 'process'): void {
+    const batches = new Map<Runner, AttemptStart[]>()
+    for (const attempt of attempts) {
+      const runner = isolation === 'process' ? this.add(true) : this.leastBusy()
+      runner.live.set(attempt.token, {
+        attempt,
+        deadline: performance.now() + attempt.timeoutMs + this.settings.graceMs,
+      })
+      runner.started += 1
+      this.byToken.set(attempt.token, runner)
+      const batch = batches.get(runner)
+      if (batch) batch.push(attempt)
+      else batches.set(runner, [attempt])
+    }
+    for (const [runner, batch] of batches) this.send(runner, { t: 'start', attempts: batch })
+  }
+
+  cancel(tokens: readonly number[]): void {
+    for (const token of tokens) {
+      const runner = this.byToken.get(token)
+      const live = runner?.live.get(token)
+      if (!runner || !live) continue
+      live.deadline = Math.min(live.deadline, performance.now() + this.settings.graceMs)
+      this.send(runner, { t: 'cancel', tokens: [token] })
+    }
+  }
+
+  /** Ends every runner; attempts under way are lost, and told so. */
+  async stop(): Promise<void> {
+    this.stopping = true
+    clearInterval(this.sweep)
+    const gone = [...this.runners].map(
+      (runner) => new Promise<void>((resolve) => runner.process.once('exit', () => resolve())),
+    )
+    for (const runner of this.runners) runner.process.kill('SIGKILL')
+    await Promise.all(gone)
+  }
+
+  private leastBusy(): Runner {
+    let best: Runner | undefined
+    for (const runner of this.runners) {
+      if (runner.isolated || runner.retiring) continue
+      if (!best || runner.live.size < best.live.size) best = runner
+    }
+    if (!best) throw new SluiceError('UNAVAILABLE', 'no runner is alive')
+    return best
+  }
+
+  private add(isolated: boolean): Runner {
+    const child = this.fork()
+    const now = performance.now()
+    const runner: Runner = {
+      process: child,
+      live: new Map(),
+      isolated,
+      started: 0,
+      ready: false,
+      lastHeard: now,
+      pinged: 0,
+      retiring: isolated,
+    }
+    this.runners.add(runner)
+    child.on('message', (message) => this.hear(runner, message as FromRunner))
+    child.on('error', (error) => this.events.note(`runner ${child.pid ?? '?'}: ${error.message}`))
+    child.once('exit', (code, signal) => this.gone(runner, signal ?? `exit code ${code}`))
+    for (const output of [child.stdout, child.stderr]) {
+      output?.setEncoding('utf8').on('data', (text: string) => this.events.note(text.trimEnd()))
+    }
+    return runner
+  }
+
+  private hear(runner: Runner, message: FromRunner): void {
+    runner.lastHeard = performance.now()
+    runner.pinged = 0
+    switch (message.t) {
+      case 'ready':
+        runner.ready = true
+        this.failedStarts = 0
+        return
+      case 'pong':
+        if (message.rss > this.settings.maxRssBytes) this.retire(runner, 'memory')
+        return
+      case 'ended':
+        for (const end of message.ends) this.end(runner, end)
+        this.afterEnds(runner)
+        return
+      case 'logs':
+        this.events.logs(
+          message.logs.flatMap((log) => {
+            const attempt = runner.live.get(log.token)?.attempt
+            return attempt ? [{ ...log, attempt }] : []
+          }),
+        )
+        return
+      case 'progress':
+        for (const progress of message.progress) {
+          const attempt = runner.live.get(progress.token)?.attempt
+          if (attempt) this.events.progress(attempt, progress)
+        }
+        return
+      case 'call':
+        void this.answer(runner, message)
+    }
+  }
+
+  private async answer(runner: Runner, call: FromRunner & { t: 'call' }): Promise<void> {
+    try {
+      const attempt = runner.live.get(call.token)?.attempt
+      if (!attempt) throw new SluiceError('FENCED', 'the attempt has ended')
+      this.send(runner, { t: 'answer', id: call.id, value: await this.events.call(attempt, call.name, call.args) })
+    } catch (thrown) {
+      const known = thrown instanceof SluiceError
+      const error = {
+        code: known ? thrown.code : ('INTERNAL' as const),
+        message: messageOf(thrown),
+        retryable: known ? thrown.retryable : true,
+      }
+      this.send(runner, { t: 'refuse', id: call.id, error })
+    }
+  }
+
+  private end(runner: Runner, end: AttemptEnd): void {
+    const live = runner.live.get(end.token)
+    if (!live) return
+    runner.live.delete(end.token)
+    this.byToken.delete(end.token)
+    this.events.ended(live.attempt, end)
+  }
+
+  private afterEnds(runner: Runner): void {
+    if (runner.started >= this.settings.recycleAfter) this.retire(runner, 'its number of attempts')
+    if (runner.retiring && runner.live.size === 0) runner.process.disconnect()
+    this.events.batchEnded()
+  }
+
+  private retire(runner: Runner, why: string): void {
+    if (runner.retiring || this.stopping) return
+    runner.retiring = true
+    this.events.note(`runner ${runner.process.pid} is replaced for ${why}`)
+    this.add(false)
+    if (runner.live.size === 0) runner.process.disconnect()
+  }
+
+  private gone(runner: Runner, how: string): void {
+    this.runners.delete(runner)
+    const lost = [...runner.live.values()]
+    runner.live.clear()
+    for (const { attempt } of lost) {
+      this.byToken.delete(attempt.token)
+      this.events.ended(attempt, { kind: 'lost', reason: `the runner ended (${how})` })
+    }
+    if (this.stopping) return
+    if (!runner.isolated && !runner.retiring) {
+      this.failedStarts += runner.ready ? 0 : 1
+      const delay = Math.min(10_000, 50 * 2 ** this.failedStarts)
+      this.events.note(`runner ${runner.process.pid} ended (${how}); another starts in ${delay} ms`)
+      setTimeout(() => {
+        if (this.stopping) return
+        this.add(false)
+        this.events.batchEnded()
+      }, delay)
+    }
+    if (lost.length > 0 || runner.isolated) this.events.batchEnded()
+  }
+
+  private watch(now: number): void {
+    for (const runner of this.runners) {
+      const late = [...runner.live.values()].find((live) => live.deadline < now)
+      if (late) {
+        this.events.note(`runner ${runner.process.pid} is killed: ${late.attempt.nodeId} did not stop in time`)
+        runner.process.kill('SIGKILL')
+      } else if (runner.pinged > 0 && now - runner.pinged > this.settings.stallMs) {
+        this.events.note(`runner ${runner.process.pid} is killed: it did not answer for ${this.settings.stallMs} ms`)
+        runner.process.kill('SIGKILL')
+      } else if (runner.ready && runner.pinged === 0 && now - runner.lastHeard > 5_000) {
+        runner.pinged = now
+        this.send(runner, { t: 'ping' })
+      }
+    }
+  }
+
+  private send(runner: Runner, message: ToRunner): void {
+    // A closed channel means that the exit event is near; it tells what was lost.
+    if (runner.process.connected) runner.process.send(message, () => {})
+  }
+}

@@ -1,0 +1,122 @@
+/** Runs: made by anybody, owned by one engine node at a time under an epoch that only grows. */
+import { type Session, statement } from '../ports/database.ts'
+
+export interface NewRun {
+  readonly id: string
+  readonly workflow: string
+  readonly version: string
+  /** `manual`, or the name of the plan. */
+  readonly plan: string
+  readonly logicalTime: Date | null
+  /** JSON text. */
+  readonly params: string
+  readonly idempotencyKey: string | null
+  /** What the key stands for: a hash of the request. */
+  readonly requestHash: string | null
+}
+
+const insertRuns = statement<{ id: string }>(
+  'runs.insert',
+  `with made as (
+     insert into sluice.runs (id, workflow, version, plan, logical_time, params, idempotency_key, request_hash)
+     select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[]::json[], $7::text[], $8::text[])
+     on conflict do nothing
+     returning id
+   ), told as (select pg_notify('sluice_runs', '') from made limit 1)
+   select made.id from made, (select count(*) from told) as t`,
+)
+
+/** Inserts runs and wakes the engines; gives the ids of those that are new (a tick or an idempotency key is taken once). */
+export async function insertNewRuns(session: Session, runs: readonly NewRun[]): Promise<Set<string>> {
+  const rows = await session.query(insertRuns, [
+    runs.map((run) => run.id),
+    runs.map((run) => run.workflow),
+    runs.map((run) => run.version),
+    runs.map((run) => run.plan),
+    runs.map((run) => run.logicalTime),
+    runs.map((run) => run.params),
+    runs.map((run) => run.idempotencyKey),
+    runs.map((run) => run.requestHash),
+  ])
+  return new Set(rows.map((row) => row.id))
+}
+
+const findByKey = statement<{ id: string; request_hash: string | null }>(
+  'runs.find_by_idempotency_key',
+  'select id, request_hash from sluice.runs where idempotency_key = $1',
+)
+
+export async function findRunByKey(
+  session: Session,
+  key: string,
+): Promise<{ id: string; requestHash: string | null } | undefined> {
+  const [row] = await session.query(findByKey, [key])
+  return row && { id: row.id, requestHash: row.request_hash }
+}
+
+export interface OwnedRun {
+  readonly id: string
+  readonly workflow: string
+  readonly version: string
+  readonly params: string
+  readonly state: 'queued' | 'running'
+  readonly epoch: number
+  readonly seq: number
+}
+
+/** Takes over runs that nobody owns, or whose owner's lease has lapsed; oldest first. */
+const claim = statement<OwnedRun>(
+  'runs.claim',
+  `update sluice.runs as r set node_id = $1, epoch = r.epoch + 1
+   from (
+     select id from sluice.runs as c
+     where state in ('queued', 'running')
+       and (node_id is null or not exists (
+         select from sluice.nodes n where n.id = c.node_id and n.lease_until > sluice.sluice_now()))
+     order by id limit $2 for update skip locked
+   ) as free
+   where r.id = free.id
+   returning r.id, r.workflow, r.version, r.params::text as params, r.state, r.epoch, r.seq::float8 as seq`,
+)
+
+export function claimRuns(session: Session, nodeId: string, limit: number): Promise<OwnedRun[]> {
+  return session.query(claim, [nodeId, limit])
+}
+
+/** Reads a run of ours again, with a new epoch, so that nothing which is still under way for it can be accepted. */
+const reclaim = statement<OwnedRun>(
+  'runs.reclaim',
+  `update sluice.runs set epoch = epoch + 1
+   where id = $1 and node_id = $2 and state in ('queued', 'running')
+   returning id, workflow, version, params::text as params, state, epoch, seq::float8 as seq`,
+)
+
+export async function reclaimRun(session: Session, id: string, nodeId: string): Promise<OwnedRun | undefined> {
+  return (await session.query(reclaim, [id, nodeId]))[0]
+}
+
+const release = statement(
+  'runs.release',
+  `update sluice.runs set node_id = null where node_id = $1 and state in ('queued', 'running')`,
+)
+
+/** Hands all runs of a node back, for any node to take. */
+export async function releaseRuns(session: Session, nodeId: string): Promise<number> {
+  return session.execute(release, [nodeId])
+}
+
+/** Ends a run that its owner cannot go on with. The log says so like any other change of state. */
+const fail = statement(
+  'runs.fail',
+  `with failed as (
+     update sluice.runs set state = 'failed', error = $4, seq = seq + 1, finished_at = sluice.sluice_now()
+     where id = $1 and node_id = $2 and epoch = $3 and state in ('queued', 'running')
+     returning id, seq
+   )
+   insert into sluice.transitions (run_id, seq, at, node, map_index, attempt, from_state, to_state, detail)
+   select id, seq, sluice.sluice_now(), -1, -1, $3, $5, 'failed', $4 from failed`,
+)
+
+export async function failRun(session: Session, run: OwnedRun, nodeId: string, error: string): Promise<void> {
+  await session.execute(fail, [run.id, nodeId, run.epoch, error, run.state])
+}
