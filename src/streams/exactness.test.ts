@@ -1,0 +1,181 @@
+/** Random scripts of publishing, failing, crashing and replaying, against a naive model: nothing lost, nothing doubled. */
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { StreamWorld } from '../../test/stream-world.ts'
+import { SluiceError } from '../errors.ts'
+import type { Database } from '../ports/database.ts'
+import { z } from '../sdk/schema.ts'
+import { documents, type Stream, stream } from '../sdk/stream.ts'
+import { topic } from '../sdk/topic.ts'
+import { replayDeadLetters } from '../store/dead-letters.ts'
+import { totals } from '../store/ledger.ts'
+
+const acts = ['ok', 'fail-once', 'fail', 'reject', 'filter', 'slow'] as const
+type Act = (typeof acts)[number]
+interface Line {
+  n: number
+  key: string
+  to: string
+  act: Act
+}
+interface Row {
+  id: string
+  lines: number[]
+}
+
+type Crash = 'before' | 'after' | 'none'
+
+/** Whose transactions fail as planned: rolled back, or committed though the answer never comes. */
+function crashing(db: Database, plan: readonly Crash[]): Database {
+  let next = 0
+  return {
+    ...db,
+    transaction: async (work) => {
+      const crash = plan[next++] ?? 'none'
+      const result = await db.transaction(async (session) => {
+        const result = await work(session)
+        if (crash === 'before') throw new SluiceError('DATABASE_UNREACHABLE', 'crash before the commit')
+        return result
+      })
+      if (crash === 'after') throw new SluiceError('DATABASE_UNREACHABLE', 'crash after the commit')
+      return result
+    },
+  }
+}
+
+let made = 0
+
+function scriptStream(distinct: boolean, mended: { now: boolean }, partitions: number) {
+  made += 1
+  const lines = topic(`script-${made}`, {
+    schema: z.object({ n: z.number(), key: z.string(), to: z.string(), act: z.enum(acts) }),
+    partitions,
+  })
+  const started = new Map<string, number[]>()
+  const definition: unknown = stream(`script-${made}`, {
+    from: lines,
+    id: (line) => line.n,
+    key: (line) => line.key,
+    distinct,
+    concurrency: { total: 4 },
+    retry: { attempts: 2, base: '1ms', max: '1ms' },
+    steps: (records) =>
+      records.step(async (line: Line, context): Promise<Row> => {
+        started.set(line.key, [...(started.get(line.key) ?? []), line.n])
+        await new Promise((resolve) => setTimeout(resolve, line.act === 'slow' ? 8 : 0))
+        if (line.act === 'reject') context.reject('asked for')
+        if (line.act === 'filter') context.filter()
+        if (line.act === 'fail-once' && context.attempt === 1) throw new Error('once')
+        if (line.act === 'fail' && !mended.now) throw new Error('always')
+        return { id: line.to, lines: [line.n] }
+      }),
+    to: documents(`script-${made}`, {
+      key: 'id',
+      merge: (document: Row, line: Line): Row => ({ ...document, lines: [...document.lines, line.n] }),
+    }),
+  })
+  return { definition: definition as Stream, name: `script-${made}`, started }
+}
+
+/** What must come out: the end of each line (`written or duplicate` where it depends on time), and who led to each document. */
+function model(lines: readonly Line[], distinct: boolean, mended: boolean) {
+  const firsts = new Map<string, Line>()
+  const ends = new Map<number, 'kept' | 'filtered' | 'rejected' | 'dead' | 'duplicate'>()
+  const contributors = new Map<string, number[]>()
+  for (const line of lines) {
+    const first = distinct ? (firsts.get(line.key) ?? line) : line
+    firsts.set(line.key, first)
+    const own = first.act === 'reject' ? 'rejected' : first.act === 'filter' ? 'filtered' : 'kept'
+    const end = first.act === 'fail' && !mended ? 'dead' : own
+    ends.set(line.n, line === first || end === 'dead' ? end : 'duplicate')
+    if (end === 'kept') contributors.set(first.to, [...(contributors.get(first.to) ?? []), line.n])
+  }
+  return { ends, contributors }
+}
+
+async function check(world: StreamWorld, name: string, lines: readonly Line[], expected: ReturnType<typeof model>) {
+  const found = await world.documents(name)
+  const merged = new Map(found.map(({ key, body }) => [key, (body.lines as number[]).toSorted((a, b) => a - b)]))
+  expect([...merged]).toEqual([...expected.contributors].sort(([a], [b]) => (a < b ? -1 : 1)))
+  const count = (...ends: string[]) => [...expected.ends.values()].filter((end) => ends.includes(end)).length
+  const written = expected.contributors.size
+  const sums = await totals(world.db, name)
+  expect(sums).toMatchObject({
+    received: lines.length,
+    pending: 0,
+    written,
+    duplicate: count('kept', 'duplicate') - written,
+    filtered: count('filtered'),
+    rejected: count('rejected'),
+    dead: count('dead'),
+  })
+  const ends = await world.ends(name)
+  expect(ends).toHaveLength(lines.length)
+  for (const outcome of ['written', 'duplicate', 'filtered', 'rejected', 'dead'] as const) {
+    expect(ends.filter((end) => end.outcome === outcome)).toHaveLength(sums[outcome])
+  }
+}
+
+describe('exactness', () => {
+  let world: StreamWorld
+  beforeAll(async () => {
+    world = await StreamWorld.open()
+  })
+  afterAll(() => world.close())
+
+  const line = fc.record({
+    key: fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f', 'g'),
+    to: fc.constantFrom('x', 'y', 'z', 'u', 'v'),
+    act: fc.constantFrom(...acts),
+  })
+  const script = fc.record({
+    distinct: fc.boolean(),
+    partitions: fc.constantFrom(1, 3),
+    batches: fc.array(fc.array(line, { minLength: 1, maxLength: 25 }), { minLength: 1, maxLength: 3 }),
+    crashes: fc.array(fc.constantFrom<Crash>('before', 'after', 'none', 'none'), { maxLength: 8 }),
+    limits: fc.record({
+      distance: fc.constantFrom(3, 10, 100),
+      waiting: fc.constantFrom(2, 1_000),
+      moveAfterMs: fc.constantFrom(2, 500),
+      readRecords: fc.constantFrom(2, 100),
+    }),
+  })
+
+  it('holds for any script', async () => {
+    await fc.assert(
+      fc.asyncProperty(script, async ({ distinct, partitions, batches, crashes, limits }) => {
+        const mended = { now: false }
+        const one = scriptStream(distinct, mended, partitions)
+        await world.make(one.definition)
+        const database = crashing(world.db, crashes)
+        const runOn = async () => {
+          for (;;) {
+            try {
+              return await world.runToRest(one.definition, { database, limits })
+            } catch (thrown) {
+              expect(thrown).toMatchObject({ code: 'DATABASE_UNREACHABLE' })
+            }
+          }
+        }
+        const lines: Line[] = []
+        for (const batch of batches) {
+          const fresh = batch.map((line, index) => ({ ...line, n: lines.length + index }))
+          lines.push(...fresh)
+          await world.publishValues(one.name, fresh as never)
+          await runOn()
+        }
+        await check(world, one.name, lines, model(lines, distinct, false))
+        // Each key's lines began in order, but for those that were begun again after a crash or a failure.
+        if (crashes.length === 0) {
+          for (const numbers of one.started.values()) expect(numbers).toEqual(numbers.toSorted((a, b) => a - b))
+        }
+        mended.now = true
+        await replayDeadLetters(world.db, one.name, 'all', { distinct })
+        await runOn()
+        await check(world, one.name, lines, model(lines, distinct, true))
+        expect(await world.waiting(one.name)).toEqual([])
+      }),
+      { numRuns: 60 },
+    )
+  })
+})

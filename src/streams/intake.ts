@@ -1,0 +1,72 @@
+/** Turns what was read into records: schema, identity, key and group, by the author's functions. */
+import { createHash } from 'node:crypto'
+import { messageOf } from '../errors.ts'
+import type { Stream } from '../sdk/stream.ts'
+import { type End, maxNameBytes, type Parsed } from './entry.ts'
+
+/** What is read of the topic or of the durable table. */
+export interface Received {
+  readonly offset: number
+  /** The id it was published under, or the identity if that is known. */
+  readonly id: string
+  readonly value: string
+}
+
+export type Intake = (received: Received) => Parsed
+
+/**
+ * A record that does not fit the topic's schema is `malformed`; one for which a function of the author throws, or gives
+ * what is no name, is `function failed`. Both are rejected, and nothing throws.
+ */
+export function intakeOf({ options }: Stream): Intake {
+  const { schema } = options.from
+  const { distinct, concurrency } = options
+  return ({ offset, id, value }) => {
+    const refused = (reason: string, detail: string): Parsed => {
+      const fault: End = { kind: 'rejected', reason, detail }
+      return { offset, recordId: nameOf(id), value, record: undefined, key: null, again: false, group: '', fault }
+    }
+    let record: unknown
+    try {
+      const parsed = schema.safeParse(JSON.parse(value))
+      if (!parsed.success) return refused('malformed', faultsOf(parsed.error.issues))
+      record = parsed.data
+    } catch (thrown) {
+      return refused('malformed', messageOf(thrown))
+    }
+    let asked = 'id'
+    try {
+      const recordId = identityOf(options.id(record))
+      asked = 'key'
+      const key = options.key === undefined ? null : nameOf(options.key(record))
+      asked = 'distinct'
+      const again = typeof distinct === 'function' && !distinct(record)
+      asked = 'concurrency.per'
+      const group = concurrency?.per === undefined ? '' : String(concurrency.per(record))
+      return { offset, recordId, value, record, key, again, group, fault: undefined }
+    } catch (thrown) {
+      return refused('function failed', `${asked}: ${messageOf(thrown)}`)
+    }
+  }
+}
+
+const faultsOf = (issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[]): string =>
+  issues
+    .slice(0, 5)
+    .map(({ path, message }) => `/${path.map(String).join('/')}: ${message}`)
+    .join('; ')
+
+/** One text for the identity of a record: text and numbers as they are, lists as JSON. */
+function identityOf(id: unknown): string {
+  if (typeof id === 'string' || typeof id === 'number') return nameOf(String(id))
+  if (Array.isArray(id) && id.length > 0) return nameOf(JSON.stringify(id))
+  throw new TypeError(`${JSON.stringify(id)} is not an identity; give text, a number, or a list of them`)
+}
+
+/** A text that fits an index: what is longer than 1,000 bytes is named by its hash. */
+function nameOf(text: unknown): string {
+  if (typeof text !== 'string') throw new TypeError(`${JSON.stringify(text)} is not text`)
+  const clean = text.includes('\0') ? JSON.stringify(text) : text
+  if (clean.length * 3 <= maxNameBytes || Buffer.byteLength(clean) <= maxNameBytes) return clean
+  return `sha256:${createHash('sha256').update(clean).digest('hex')}`
+}

@@ -1,0 +1,30 @@
+/** What a shard holds at most, in memory and in the durable table. */
+export interface ShardLimits {
+  /** Records read and not yet passed by the offset. */
+  readonly distance: number
+  /** UTF-8 bytes of their values. */
+  readonly distanceBytes: number
+  /** Records in one read. */
+  readonly readRecords: number
+  /** UTF-8 bytes of values in one read. */
+  readonly readBytes: number
+  /** Bytes of rows that await their commit; beyond it no record enters its steps. */
+  readonly rowBytes: number
+  /** Records in the durable table; beyond it the shard stops reading. What fails of the distance may come on top. */
+  readonly waiting: number
+  /** UTF-8 bytes of their values, which are in memory, too. */
+  readonly waitingBytes: number
+  /** A record that holds up finished ones for longer moves to the durable table. */
+  readonly moveAfterMs: number
+}
+
+export const defaultLimits: ShardLimits = {
+  distance: 4_000,
+  distanceBytes: 33_554_432,
+  readRecords: 1_000,
+  readBytes: 8_388_608,
+  rowBytes: 33_554_432,
+  waiting: 10_000,
+  waitingBytes: 67_108_864,
+  moveAfterMs: 500,
+}

@@ -1,0 +1,350 @@
+/**
+ * One shard in the hands of its holder: reads, runs the steps, commits.
+ *
+ * 1. Two loops: one reads while there is room, one commits; what ends while a commit is under way is the next commit.
+ *    Each sleeps until it is woken: by a notification, a finished record, a retry that is due.
+ * 2. Memory follows the database: an end is acted upon for others only once it is committed, but for the order within
+ *    a key. Any failure of the database gives the shard up; its next holder goes on from what is committed.
+ * 3. A record that holds up finished ones moves to the durable table (see `Window.moveBlockers`); while something is
+ *    held up, a timer looks for such records.
+ */
+import { Admission } from '../core/admission.ts'
+import { SluiceError } from '../errors.ts'
+import type { Database } from '../ports/database.ts'
+import type { Sink } from '../ports/sink.ts'
+import type { Source } from '../ports/source.ts'
+import type { Capabilities } from '../sdk/context.ts'
+import type { Stream } from '../sdk/stream.ts'
+import { lookUp } from '../store/distinct-keys.ts'
+import { loadWaiting } from '../store/records.ts'
+import type { HeldShard } from '../store/shards.ts'
+import type { Clock } from '../time.ts'
+import { Bell } from './bell.ts'
+import { commit, type Ended } from './commit.ts'
+import type { End, Entry } from './entry.ts'
+import { type Intake, intakeOf } from './intake.ts'
+import { KeyOrder } from './key-order.ts'
+import { defaultLimits, type ShardLimits } from './limits.ts'
+import { RetryLater } from './retry-later.ts'
+import { StepRunner } from './run-steps.ts'
+import { Window } from './window.ts'
+
+export interface ShardParts {
+  readonly database: Database
+  readonly stream: Stream
+  readonly shard: HeldShard
+  readonly source: Source
+  readonly sink: Sink
+  readonly capabilities: (signal: AbortSignal) => Capabilities
+  readonly clock: Clock
+  readonly random: () => number
+  readonly limits?: Partial<ShardLimits>
+}
+
+export class Shard {
+  readonly id: HeldShard
+  /** Resolves when the shard does nothing any more, with the failure that ended it, if one did. */
+  readonly closed: Promise<unknown>
+  readonly #parts: ShardParts
+  readonly #limits: ShardLimits
+  readonly #distinct: boolean
+  readonly #intake: Intake
+  readonly #window: Window
+  readonly #keys: KeyOrder
+  readonly #admission: Admission<Entry>
+  readonly #retries: RetryLater
+  readonly #steps: StepRunner
+  readonly #readBell = new Bell()
+  readonly #commitBell = new Bell()
+  readonly #quiet = new Set<() => void>()
+  #inspection: NodeJS.Timeout | undefined
+  #inspect = false
+  #readOffset: number
+  #committedOffset: number
+  #reload = true
+  /** The last read found nothing, and nobody said since that there may be something. */
+  #caughtUp = false
+  #woken = false
+  #committing = false
+  #pumping = false
+  #draining = false
+  /** The deadline of a drain passed: what is still in its steps is not waited for. */
+  #stopped = false
+  #over = false
+  #failure: unknown
+
+  constructor(parts: ShardParts) {
+    this.#parts = parts
+    this.id = parts.shard
+    const { concurrency, distinct } = parts.stream.options
+    const total = concurrency?.total ?? 64
+    this.#limits = { ...defaultLimits, ...parts.limits }
+    this.#distinct = distinct !== undefined && distinct !== false
+    this.#intake = intakeOf(parts.stream)
+    this.#window = new Window(this.#limits)
+    this.#keys = new KeyOrder(this.#distinct)
+    this.#admission = new Admission({ total, each: Math.min(total, concurrency?.each ?? total) })
+    this.#retries = new RetryLater(parts.clock, () => this.#startDue())
+    this.#steps = new StepRunner(parts)
+    this.#readOffset = parts.shard.committedOffset
+    this.#committedOffset = parts.shard.committedOffset
+    this.closed = Promise.all([this.#loop(() => this.#read()), this.#loop(() => this.#commit())]).then(
+      () => this.#failure,
+    )
+  }
+
+  /** In their steps, and parked behind their key. */
+  get inFlight(): number {
+    return this.#admission.running
+  }
+
+  get parked(): number {
+    return this.#keys.parked
+  }
+
+  /** Something may have been published. */
+  wake(): void {
+    this.#caughtUp = false
+    this.#woken = true
+    this.#readBell.ring()
+    if (this.#retries.size > 0) this.#startDue()
+  }
+
+  /** Something may have been put into the durable table. */
+  reload(): void {
+    this.#reload = true
+    this.wake()
+  }
+
+  /** Resolves when everything published by now has ended and is committed, retries and all; never when the shard is given up. */
+  settled(): Promise<void> {
+    this.reload()
+    return new Promise((resolve) => {
+      this.#quiet.add(resolve)
+    })
+  }
+
+  /** Takes in no more, lets what is in its steps end for up to `deadlineMs`, and commits what ended. */
+  async drain(deadlineMs: number): Promise<void> {
+    this.#draining = true
+    this.#readBell.ring()
+    this.#commitBell.ring()
+    const deadline = setTimeout(() => {
+      this.#steps.stop()
+      this.#stopped = true
+      this.#commitBell.ring()
+    }, deadlineMs)
+    await this.closed
+    clearTimeout(deadline)
+  }
+
+  /** Gives everything up at once; what is not committed is as if it had not been. */
+  drop(): void {
+    this.#end(undefined)
+  }
+
+  async #loop(work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (thrown) {
+      this.#end(thrown)
+    }
+  }
+
+  #end(failure: unknown): void {
+    if (this.#over) return
+    this.#over = true
+    this.#failure = failure
+    this.#steps.stop()
+    this.#retries.stop()
+    clearTimeout(this.#inspection)
+    this.#readBell.ring()
+    this.#commitBell.ring()
+  }
+
+  async #read(): Promise<void> {
+    const { database, source, shard } = this.#parts
+    while (!this.#over && !this.#draining) {
+      if (this.#reload) await this.#load()
+      const room = this.#window.room
+      if (room === undefined) {
+        await this.#readBell.heard()
+        continue
+      }
+      this.#woken = false
+      const received = await source.read(database, shard.partition, this.#readOffset, room)
+      if (received.length > 0) {
+        this.#caughtUp = false
+        await this.#take(received.map((record) => this.#window.fromLog(this.#intake(record), this.#now())))
+        this.#readOffset += received.length
+      } else {
+        this.#caughtUp = !this.#woken
+        this.#tellQuiet()
+        await this.#readBell.heard()
+      }
+    }
+  }
+
+  async #load(): Promise<void> {
+    this.#reload = false
+    const known = this.#window.knownOffsets()
+    const rows = await loadWaiting(this.#parts.database, this.id, known)
+    const entries = rows.map((row) => {
+      const parsed = this.#intake({ offset: row.offset, id: row.recordId, value: row.value })
+      return this.#window.fromTable(parsed, this.#now(), row.attempts, row.dueAt?.getTime() ?? 0)
+    })
+    await this.#take(entries)
+  }
+
+  /** Lets records go on, in order: to their steps, behind their key, or to their end. */
+  async #take(entries: readonly Entry[]): Promise<void> {
+    const known = this.#distinct ? await this.#knownKeys(entries) : undefined
+    if (this.#over) return
+    for (const entry of entries) this.#dispatch(entry, entry.key !== null && known?.has(entry.key) === true)
+    this.#pump()
+    this.#commitBell.ring()
+  }
+
+  /** The keys of which a record ended before, here or elsewhere. */
+  async #knownKeys(entries: readonly Entry[]): Promise<Set<string>> {
+    const asked = entries.flatMap(({ key, again }) => (key === null || again ? [] : [key]))
+    // A key that is busy now may be ended and committed unseen by the query: no other record of it may start then.
+    const busy = asked.filter((key) => this.#keys.isBusy(key))
+    const known = await lookUp(this.#parts.database, this.id.stream, asked)
+    return new Set([...known.keys(), ...busy])
+  }
+
+  #dispatch(entry: Entry, known: boolean): void {
+    const way = entry.fault === undefined ? this.#keys.arrive(entry, known) : 'fault'
+    if (way === 'fault') this.#window.end(entry, entry.fault!, this.#now())
+    else if (way === 'repeat') this.#window.end(entry, { kind: 'repeat' }, this.#now())
+    else if (way === 'go') this.#offer(entry)
+  }
+
+  #offer(entry: Entry): void {
+    if (entry.dueAt > this.#now()) this.#retries.add(entry)
+    else this.#admission.offer(entry.group, entry)
+  }
+
+  #startDue(): void {
+    if (this.#over) return
+    for (const entry of this.#retries.takeDue()) this.#admission.offer(entry.group, entry)
+    this.#pump()
+  }
+
+  /** Starts what may start; one at least if `force` is set. */
+  #pump(force = false): void {
+    if (this.#pumping) return
+    this.#pumping = true
+    for (let first = force; !this.#over && !this.#draining && (first || this.#window.mayRun); first = false) {
+      const entry = this.#admission.next()
+      if (entry === undefined) break
+      const end = this.#steps.run(entry)
+      if (end instanceof Promise) {
+        end.then((late) => this.#finished(entry, late)).catch((thrown: unknown) => this.#end(thrown))
+      } else this.#finished(entry, end)
+    }
+    this.#pumping = false
+  }
+
+  #finished(entry: Entry, end: End | undefined): void {
+    this.#admission.release(entry.group)
+    if (end !== undefined && !this.#over) {
+      this.#window.end(entry, end, this.#now())
+      if (end.kind !== 'retry') this.#leaveKey(entry)
+    }
+    this.#pump()
+    this.#commitBell.ring()
+  }
+
+  #leaveKey(entry: Entry): void {
+    const { repeats, next } = this.#keys.leave(entry)
+    for (const repeat of repeats) this.#window.end(repeat, { kind: 'repeat' }, this.#now())
+    if (next !== undefined) this.#offer(next)
+  }
+
+  async #commit(): Promise<void> {
+    while (!this.#over) {
+      const last = this.#draining && (this.#admission.running === 0 || this.#stopped)
+      if (this.#inspect || last || !this.#window.mayRun) this.#moveBlockers(last)
+      const ended = this.#window.take()
+      if (!last) this.#inspectLater()
+      if (ended.length > 0) await this.#commitGroup(ended)
+      else if (last) return this.#end(undefined)
+      else {
+        // Too many rows wait for a record that waits for its turn, and there is no room to move it.
+        if (!this.#window.mayRun && this.#admission.running === 0) this.#pump(true)
+        this.#tellQuiet()
+        await this.#commitBell.heard()
+      }
+    }
+  }
+
+  #moveBlockers(last: boolean): void {
+    this.#inspect = false
+    // After #pump, a free place means that nothing of what was read may take it.
+    const starving = this.#admission.running < (this.#parts.stream.options.concurrency?.total ?? 64)
+    this.#window.moveBlockers(this.#now(), { starving, all: last })
+  }
+
+  /** While records are held up, looks for what holds them up. */
+  #inspectLater(): void {
+    if (this.#window.distance === 0 || this.#inspection !== undefined) return
+    this.#inspection = setTimeout(() => {
+      this.#inspection = undefined
+      this.#inspect = true
+      this.#commitBell.ring()
+    }, this.#limits.moveAfterMs / 2)
+  }
+
+  async #commitGroup(ended: readonly Ended[]): Promise<void> {
+    this.#committing = true
+    const { database, sink } = this.#parts
+    const { stream, partition, epoch } = this.id
+    const guard = {
+      stream,
+      partition,
+      epoch,
+      from: this.#committedOffset,
+      inFlight: this.inFlight,
+      parked: this.parked,
+    }
+    const outcomes = await commit({ database, sink, distinct: this.#distinct }, guard, ended)
+    this.#committing = false
+    if (this.#over) return
+    for (const item of ended) {
+      const outcome = outcomes.get(item.entry)
+      if (outcome === undefined) throw new SluiceError('INTERNAL', `No outcome for offset ${item.entry.offset}`)
+      if (!item.late) this.#committedOffset += 1
+      this.#window.committed(item, outcome)
+      this.#goOn(item, outcome !== 'waiting')
+    }
+    this.#readBell.ring()
+    this.#pump()
+  }
+
+  /** What a record does after a commit that it was in. */
+  #goOn({ entry, end }: Ended, over: boolean): void {
+    if (over) this.#keys.committed(entry)
+    else if (end.kind === 'retry') {
+      entry.attempts = end.attempts
+      entry.dueAt = end.dueAt
+      this.#offer(entry)
+    } else if (end.kind !== 'waiting') {
+      // A repeat whose first record is no longer known, since it is replayed: it takes its turn.
+      this.#keys.committed(entry)
+      entry.leads = false
+      this.#dispatch(entry, false)
+    }
+  }
+
+  #tellQuiet(): void {
+    if (!this.#caughtUp || this.#reload || this.#committing || !this.#window.empty) return
+    for (const resolve of this.#quiet) resolve()
+    this.#quiet.clear()
+  }
+
+  #now(): number {
+    return this.#parts.clock.now()
+  }
+}
