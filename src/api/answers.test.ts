@@ -1,0 +1,101 @@
+import { expect, it } from 'vitest'
+import { endRun, insertRun, insertTask, testApi } from '../../test/test-api.ts'
+import { taskIdOf } from '../core/ids.ts'
+import { statement } from '../ports/database.ts'
+import { z } from '../sdk/schema.ts'
+import { appendLogs } from '../store/logs.ts'
+import { ensureShards } from '../store/shards.ts'
+import { ensureTopic } from '../store/topics.ts'
+
+const putDeadLetter = statement(
+  'test.put-dead-letter',
+  `insert into sluice.stream_waiting (stream, partition, "offset", record_id, key, value, state, attempts, reason, since)
+   values ('images', 0, $1, $2, null, '{"url":"x"}', 'dead', 5, 'FETCH_FAILED', sluice.sluice_now())`,
+)
+const putBatch = statement(
+  'test.put-batch',
+  `insert into sluice.ledger_batches (stream, partition, from_offset, to_offset, received, written, duplicate, filtered, rejected, dead, waiting, committed_at)
+   values ('images', 0, 0, 3, 3, 0, 0, 0, 0, 3, 0, sluice.sluice_now())`,
+)
+const putTransition = statement(
+  'test.put-transition',
+  `insert into sluice.transitions (run_id, seq, at, node, map_index, attempt, from_state, to_state, detail)
+   values ($1, 1, sluice.sluice_now(), 0, -1, 1, 'none', 'running', 'x')`,
+)
+
+async function filled() {
+  const api = await testApi()
+  const { db } = api
+  const run = await insertRun(db)
+  await insertTask(db, run, [0, -1], 'failed', { error: 'boom', result: [1] })
+  await insertTask(db, run, [2, -1], 'upstream_failed')
+  await db.execute(putTransition, [run])
+  const task = taskIdOf(run, 0, -1)
+  await appendLogs(db, [
+    { source: task, attempt: 1, seq: 0, lines: '{"time":"x","level":"info","message":"a","n":1}\n' },
+  ])
+  await endRun(db, run, 'failed')
+  await ensureTopic(db, 'urls', 2)
+  await ensureShards(db, 'images', 'urls')
+  for (let n = 0; n < 3; n += 1) await db.execute(putDeadLetter, [n, `r${n}`])
+  await db.execute(putBatch)
+  return { ...api, run, task, queued: await insertRun(db) }
+}
+
+it('are what the OpenAPI document says, field by field', async () => {
+  const { app, run, task, queued } = await filled()
+  const document = (await app.inject('/openapi.json')).json()
+  const requests: [string, string, object?][] = [
+    ['GET /healthz', '/healthz'],
+    ['GET /readyz', '/readyz'],
+    ['GET /openapi.json', '/openapi.json'],
+    ['GET /api/v1/workflows', '/api/v1/workflows'],
+    ['GET /api/v1/workflows/{name}', '/api/v1/workflows/catalog'],
+    ['POST /api/v1/workflows/{name}/runs', '/api/v1/workflows/catalog/runs', { params: { file: 'a' } }],
+    ['GET /api/v1/runs', '/api/v1/runs'],
+    ['GET /api/v1/runs/{id}', `/api/v1/runs/${run}`],
+    ['GET /api/v1/runs/{id}/tasks', `/api/v1/runs/${run}/tasks`],
+    ['GET /api/v1/runs/{id}/transitions', `/api/v1/runs/${run}/transitions`],
+    ['GET /api/v1/runs/{id}/logs', `/api/v1/runs/${run}/logs`],
+    ['POST /api/v1/runs/{id}/cancel', `/api/v1/runs/${queued}/cancel`],
+    ['GET /api/v1/tasks/{id}', `/api/v1/tasks/${task}`],
+    ['GET /api/v1/tasks/{id}/logs', `/api/v1/tasks/${task}/logs`],
+    ['GET /api/v1/streams', '/api/v1/streams'],
+    ['GET /api/v1/streams/{name}', '/api/v1/streams/images'],
+    ['GET /api/v1/streams/{name}/dead-letters', '/api/v1/streams/images/dead-letters'],
+    [
+      'POST /api/v1/streams/{name}/dead-letters/replay',
+      '/api/v1/streams/images/dead-letters/replay',
+      { ids: ['r1', 'r9'] },
+    ],
+  ]
+  for (const [operation, url, payload] of requests) {
+    const [method, path] = operation.split(' ') as ['GET', string]
+    const answer = await app.inject({ method, url, ...(payload && { payload }) })
+    const described = document.paths[path][method.toLowerCase()].responses[answer.statusCode]
+    const schema = z.fromJSONSchema(described.content['application/json'].schema)
+    expect([operation, schema.safeParse(answer.json()).error]).toEqual([operation, undefined])
+    const { example } = described.content['application/json']
+    if (example) expect([operation, schema.safeParse(example).error]).toEqual([operation, undefined])
+  }
+  // Those that answer with something else than JSON are tried elsewhere.
+  const others = ['GET /docs', 'GET /docs/{file}']
+  const known = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.keys(methods as object).map((method) => `${method.toUpperCase()} ${path}`),
+  )
+  expect([...requests.map(([operation]) => operation), ...others].sort()).toEqual(known.sort())
+})
+
+it('page and replay dead letters', async () => {
+  const { app } = await filled()
+  const list = async (query: string) => (await app.inject(`/api/v1/streams/images/dead-letters?limit=2${query}`)).json()
+  const first = await list('')
+  expect(first.items).toMatchObject([{ id: 'r0', value: { url: 'x' }, reason: 'FETCH_FAILED' }, { id: 'r1' }])
+  const second = await list(`&cursor=${first.nextCursor}`)
+  expect([second.items.map(({ id }: { id: string }) => id), second.nextCursor]).toEqual([['r2'], null])
+  const replay = (payload: object) =>
+    app.inject({ method: 'POST', url: '/api/v1/streams/images/dead-letters/replay', payload })
+  expect((await replay({ ids: ['r1'] })).json()).toEqual({ replayed: 1, remaining: 0 })
+  expect((await replay({ all: true })).json()).toEqual({ replayed: 2, remaining: 0 })
+  expect((await list('')).items).toEqual([])
+})

@@ -1,0 +1,45 @@
+/** What the API is made of; given to it by the composition. */
+import type { Manifest } from '../core/manifest.ts'
+import type { Database } from '../ports/database.ts'
+import type { Capabilities, Log } from '../sdk/context.ts'
+import type { Endpoint } from '../sdk/endpoint.ts'
+import type { Clock } from '../time.ts'
+import type { HttpLimits } from './http-limits.ts'
+
+/** One thing that must work before the server is ready. */
+export interface Check {
+  readonly name: string
+  readonly ok: boolean
+  readonly detail: string
+}
+
+export interface StartedRun {
+  readonly runId: string
+  /** False: the idempotency key gave the run of an earlier call. */
+  readonly created: boolean
+}
+
+export interface ApiParts {
+  /** A pool of the API's own, with a time limit on statements, so that reading cannot starve running. */
+  readonly db: Database
+  /** What takes new work now. */
+  manifest(): Manifest
+  /** What definition files contribute, with the file that each came from. */
+  readonly endpoints: readonly { readonly endpoint: Endpoint; readonly file: string }[]
+  capabilities(signal: AbortSignal): Capabilities
+  /**
+   * Inserts a run and tells the engines. `params` fits the schema of the workflow.
+   * @throws SluiceError IDEMPOTENCY_KEY_REUSED when the key was used for another workflow or other parameters.
+   */
+  startRun(workflow: string, params: unknown, options: { readonly idempotencyKey?: string }): Promise<StartedRun>
+  /** Checks of other parts, besides the API's own of database, engine, shards and definitions. */
+  ready?(): Promise<readonly Check[]>
+  readonly clock: Clock
+  /** Of the platform, as `sluice version` prints it. */
+  readonly version: string
+  /** Hosts besides this machine's names that Host and Origin may name: `name` or `name:port`. */
+  readonly allowedHosts: readonly string[]
+  /** Where errors of ours are told, with the id that the caller got. */
+  readonly log: Log
+  readonly limits?: Partial<HttpLimits>
+}

@@ -1,0 +1,153 @@
+import { describe, expect, it } from 'vitest'
+import { endRun, insertRun, testApi } from '../../../test/test-api.ts'
+import { registerNode } from '../../store/nodes.ts'
+import { acquire, ensureShards } from '../../store/shards.ts'
+import { append, ensureTopic } from '../../store/topics.ts'
+
+const node = '0199c7a8-5f2e-7c31-9d0a-5b8000000001'
+
+describe('readiness', () => {
+  it('needs an engine and holders of all shards', async () => {
+    const { app, db } = await testApi()
+    const before = await app.inject('/readyz')
+    expect(before.statusCode).toBe(503)
+    expect(before.json().checks).toEqual([
+      { name: 'database', ok: true, detail: 'answers' },
+      { name: 'engine', ok: false, detail: 'none has started' },
+      { name: 'shards', ok: false, detail: 'images: no shards yet' },
+      { name: 'definitions', ok: true, detail: '2 workflows, 1 streams, 1 faults' },
+    ])
+    await registerNode(db, { id: node, kind: 'engine', host: 'here', pid: 1, leaseMs: 60_000 })
+    await ensureTopic(db, 'urls', 2)
+    await ensureShards(db, 'images', 'urls')
+    expect((await app.inject('/readyz')).json().checks[2]).toMatchObject({ ok: false, detail: 'images: 0 of 2 held' })
+    await acquire(db, ['images'], node, 60_000, 10)
+    const after = await app.inject('/readyz')
+    expect([after.statusCode, after.json().status]).toEqual([200, 'ready'])
+  })
+
+  it('says which part cannot be asked, and not where it is', async () => {
+    const { app, db } = await testApi({ ready: async () => [{ name: 'objects', ok: false, detail: 'full' }] })
+    await db.close()
+    const answer = await app.inject('/readyz')
+    expect(answer.statusCode).toBe(503)
+    expect(answer.json().checks).toContainEqual({ name: 'objects', ok: false, detail: 'full' })
+    expect(answer.json().checks[0]).toMatchObject({ name: 'database', ok: false })
+  })
+})
+
+describe('workflows', () => {
+  it('are listed with their last run and the faults of definition files', async () => {
+    const { app, db } = await testApi()
+    await insertRun(db)
+    const last = await insertRun(db)
+    await endRun(db, last, 'failed')
+    const { items, faults, nextCursor } = (await app.inject('/api/v1/workflows')).json()
+    expect(items).toMatchObject([
+      { name: 'catalog', paused: false, lastRun: { id: last, state: 'failed' }, plans: [{ kind: 'cron' }] },
+      { name: 'empty', lastRun: null },
+    ])
+    expect(faults).toEqual([{ file: 'workflows/broken.ts', line: 3, column: 7, message: 'unexpected }' }])
+    expect(nextCursor).toBeNull()
+  })
+
+  it('are paged', async () => {
+    const { app } = await testApi()
+    const first = (await app.inject('/api/v1/workflows?limit=1')).json()
+    const second = (await app.inject(`/api/v1/workflows?limit=1&cursor=${first.nextCursor}`)).json()
+    expect([first, second].map(({ items }) => items[0].name)).toEqual(['catalog', 'empty'])
+    expect(second.nextCursor).toBeNull()
+  })
+
+  it('show their graph', async () => {
+    const { app } = await testApi()
+    const workflow = (await app.inject('/api/v1/workflows/catalog')).json()
+    expect(workflow.nodes).toMatchObject([
+      { id: 'keep', mapped: false },
+      { id: 'fetch', mapped: true, upstream: ['keep'] },
+      { id: 'publish' },
+    ])
+    expect((await app.inject('/api/v1/workflows/other')).json()).toMatchObject({ status: 404, code: 'NOT_FOUND' })
+  })
+})
+
+describe('starting a run', () => {
+  const start = (app: Awaited<ReturnType<typeof testApi>>['app'], payload: object | undefined, key?: string) =>
+    app.inject({
+      method: 'POST',
+      url: '/api/v1/workflows/catalog/runs',
+      ...(payload && { payload }),
+      headers: key === undefined ? {} : { 'idempotency-key': key },
+    })
+
+  it('gives its address, with defaults filled in', async () => {
+    const { app } = await testApi()
+    const answer = await start(app, { params: { file: 'a.txt' } })
+    expect(answer.statusCode).toBe(201)
+    const { id, url } = answer.json()
+    expect(answer.headers.location).toBe(url)
+    expect((await app.inject(url)).json()).toMatchObject({
+      id,
+      workflow: 'catalog',
+      params: { file: 'a.txt', lines: 10 },
+      state: 'queued',
+    })
+  })
+
+  it('names each parameter that does not fit', async () => {
+    const { app } = await testApi()
+    const answer = await start(app, { params: { file: '', lines: 'many', extra: 1 } })
+    expect(answer.statusCode).toBe(422)
+    expect(
+      answer
+        .json()
+        .errors.map((error: { where: string }) => error.where)
+        .sort(),
+    ).toEqual(['/body/params/extra', '/body/params/file', '/body/params/lines'])
+    expect((await start(app, { parameters: {} })).json().errors).toEqual([
+      { where: '/body/parameters', message: 'is not known here' },
+    ])
+    expect((await start(app, undefined)).json().errors).toMatchObject([{ where: '/body/params/file' }])
+  })
+
+  it('is idempotent under a key', async () => {
+    const { app } = await testApi()
+    const first = await start(app, { params: { file: 'a.txt' } }, 'k1')
+    const again = await start(app, { params: { file: 'a.txt' } }, 'k1')
+    expect([first.statusCode, again.statusCode]).toEqual([201, 200])
+    expect(again.json()).toEqual(first.json())
+    const other = await start(app, { params: { file: 'b.txt' } }, 'k1')
+    expect(other.json()).toMatchObject({ status: 422, code: 'IDEMPOTENCY_KEY_REUSED' })
+    expect((await start(app, { params: { file: 'b.txt' } }, 'a b')).json().errors).toMatchObject([
+      { where: '/headers/idempotency-key' },
+    ])
+  })
+})
+
+describe('streams', () => {
+  it('show where their records are', async () => {
+    const { app, db } = await testApi()
+    await ensureTopic(db, 'urls', 2)
+    await ensureShards(db, 'images', 'urls')
+    await append(db, 'urls', [
+      { id: '1', key: null, value: '{"u":1}' },
+      { id: '2', key: null, value: '{"u":2}' },
+    ])
+    const { items } = (await app.inject('/api/v1/streams')).json()
+    expect(items).toMatchObject([{ name: 'images', totals: { received: 2, pending: 2, queued: 2, written: 0 } }])
+    expect(items[0].shards.map((shard: { lag: number }) => shard.lag).reduce((a: number, b: number) => a + b)).toBe(2)
+    expect((await app.inject('/api/v1/streams/images')).json()).toMatchObject({ name: 'images', minutes: [] })
+    expect((await app.inject('/api/v1/streams/other')).statusCode).toBe(404)
+  })
+
+  it('list and replay dead letters', async () => {
+    const { app } = await testApi()
+    expect((await app.inject('/api/v1/streams/images/dead-letters')).json()).toEqual({ items: [], nextCursor: null })
+    const replay = (payload: object) =>
+      app.inject({ method: 'POST', url: '/api/v1/streams/images/dead-letters/replay', payload })
+    expect((await replay({ all: true })).json()).toEqual({ replayed: 0, remaining: 0 })
+    for (const wrong of [{}, { ids: [] }, { ids: ['a'], all: true }, { all: false }]) {
+      expect((await replay(wrong)).json()).toMatchObject({ status: 422, code: 'INVALID_INPUT' })
+    }
+  })
+})
