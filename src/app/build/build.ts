@@ -1,0 +1,46 @@
+/**
+ * From definition files to a version: a folder with the bundle and its manifest, named by its hash.
+ *
+ * 1. The hash covers the code that came out, the lock file, Node's major version and the architecture: the same hash runs
+ *    the same code. It is bundled twice, into different folders, and both must give the same.
+ * 2. Authors' code runs only in a child process that has no secret (`evaluate.ts`).
+ * 3. When nothing changed since the last build without faults, neither happens: comparing takes a few milliseconds.
+ * 4. A version's folder appears at once, whole, and its code never changes.
+ */
+import { mkdir, readFile, realpath } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { SluiceError } from '../../errors.ts'
+import { readRecord } from './last-build.ts'
+import type { Settled, Version } from './version.ts'
+
+export type { Version } from './version.ts'
+
+export interface BuildOptions {
+  readonly projectDir: string
+  /** SLUICE_HOME; versions lie below `versions`. */
+  readonly home: string
+  /** How long importing one file may take; default 30 s. */
+  readonly timeLimitMs?: number
+}
+
+/**
+ * Wrong files and definitions are faults of the manifest, not errors.
+ * @throws SluiceError CONFIGURATION (`sluice.config.ts`), BUILD_NOT_REPRODUCIBLE
+ */
+export async function build(options: BuildOptions): Promise<Version> {
+  const projectDir = await realpath(options.projectDir).catch((cause: unknown) => {
+    throw new SluiceError('CONFIGURATION', `There is no folder ${options.projectDir}`, { cause })
+  })
+  const versions = join(resolve(options.home), 'versions')
+  await mkdir(versions, { recursive: true })
+  const settled = { ...options, projectDir, versions: await realpath(versions) }
+  return (await unchanged(settled)) ?? (await (await import('./rebuild.ts')).rebuild(settled))
+}
+
+async function unchanged({ projectDir, versions }: Settled): Promise<Version | undefined> {
+  const record = await readRecord(projectDir, versions)
+  if (record === undefined) return undefined
+  const folder = join(versions, record.hash)
+  const manifest = await readFile(join(folder, 'manifest.json'), 'utf8').catch(() => undefined)
+  return manifest === undefined ? undefined : { manifest: JSON.parse(manifest), folder, project: record.project }
+}

@@ -1,0 +1,33 @@
+/**
+ * What authors' functions may do, as plain calls. A process that holds the database answers them directly; a runner,
+ * which never sees the database, sends them to the engine. `capabilitiesOver` makes the authors' view of either.
+ */
+import type { ConnectionSettings } from '../../connectors/connections.ts'
+import type { ObjectInfo } from '../../ports/objects.ts'
+import type { ListOptions, Page, PublishResult } from '../../sdk/context.ts'
+
+export interface CapabilityCalls {
+  /** To be awaited before the object becomes visible. */
+  claimObject(object: ObjectInfo): Promise<void>
+  getDocument(collection: string, key: string, bytes: boolean): Promise<object | undefined>
+  putDocument(collection: string, key: string, document: object): Promise<void>
+  listDocuments(collection: string, options: ListOptions): Promise<Page<object>>
+  /** With secrets filled in. @throws SluiceError CONNECTION_UNKNOWN, SECRET_UNKNOWN */
+  connectionSettings(name: string, kind: string): Promise<ConnectionSettings>
+  secretText(name: string): Promise<string>
+}
+
+export interface PublishedRecord {
+  readonly id: string
+  readonly key: string | null
+  /** JSON text. */
+  readonly value: string
+}
+
+/** What only an attempt may do, under its token. */
+export interface AttemptCalls extends CapabilityCalls {
+  publish(topic: string, records: readonly PublishedRecord[]): Promise<PublishResult>
+  /** JSON text of a durable step's result, when there is one. */
+  readStep(name: string): Promise<string | undefined>
+  writeStep(name: string, result: string): Promise<void>
+}

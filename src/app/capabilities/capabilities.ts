@@ -1,0 +1,96 @@
+/** The authors' view of what their functions may do, over calls that are answered here or elsewhere. */
+import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { fetchSettings, openFetch } from '../../connectors/fetch.ts'
+import { messageOf, SluiceError } from '../../errors.ts'
+import type { ObjectSource, ObjectStore } from '../../ports/objects.ts'
+import type { FetchClient } from '../../sdk/connection.ts'
+import type { Capabilities, Documents, Log, Objects } from '../../sdk/context.ts'
+import { systemClock } from '../../time.ts'
+import type { CapabilityCalls } from './calls.ts'
+
+/** Connections of one process, opened at first use and shared: their limits per host hold for the process. */
+export class OpenConnections {
+  private readonly clients = new Map<string, Promise<ReturnType<typeof openFetch>>>()
+  private readonly settings: CapabilityCalls['connectionSettings']
+
+  constructor(settings: CapabilityCalls['connectionSettings']) {
+    this.settings = settings
+  }
+
+  get(name: string, signal: AbortSignal): FetchClient {
+    return {
+      get: async (url, options) =>
+        (await this.open(name)).get(url, {
+          signal: options?.signal ? AbortSignal.any([signal, options.signal]) : signal,
+        }),
+    }
+  }
+
+  async close(): Promise<void> {
+    const open = await Promise.allSettled(this.clients.values())
+    await Promise.all(open.flatMap((client) => (client.status === 'fulfilled' ? [client.value.close()] : [])))
+  }
+
+  private open(name: string) {
+    let client = this.clients.get(name)
+    if (!client) {
+      client = this.settings(name, 'fetch').then((settings) => {
+        const parsed = fetchSettings.safeParse(settings)
+        if (parsed.success) return openFetch(parsed.data, { clock: systemClock })
+        const faults = parsed.error.issues.map((issue) => ({ where: issue.path.join('.'), message: issue.message }))
+        const detail = faults.map(({ where, message }) => `${where}: ${message}`).join('; ')
+        throw new SluiceError('CONFIGURATION', `connection ${name}: ${detail}`, { faults })
+      })
+      client.catch(() => this.clients.delete(name))
+      this.clients.set(name, client)
+    }
+    return client
+  }
+}
+
+export interface CapabilityParts {
+  readonly calls: CapabilityCalls
+  readonly store: ObjectStore
+  readonly connections: OpenConnections
+  readonly projectDir: string
+  readonly log: Log
+}
+
+export function capabilitiesOver(parts: CapabilityParts, signal: AbortSignal): Capabilities {
+  const { calls } = parts
+  return {
+    signal,
+    log: parts.log,
+    objects: objectsOver(parts),
+    documents: <Document extends object>(collection: string) => documentsOver(calls, collection) as Documents<Document>,
+    connection: ((handle) => parts.connections.get(handle.name, signal)) as Capabilities['connection'],
+    secret: (name) => calls.secretText(name),
+  }
+}
+
+function objectsOver({ calls, store, projectDir }: CapabilityParts): Objects {
+  const put = (source: ObjectSource) => store.put(source, (object) => calls.claimObject(object))
+  return {
+    put,
+    open: (sha256) => store.open(sha256),
+    read: (sha256) => store.read(sha256),
+    async putFile(path) {
+      const file = resolve(projectDir, path)
+      const found = await stat(file).catch((cause) => {
+        throw new SluiceError('NOT_FOUND', `the file ${path} cannot be read: ${messageOf(cause)}`, { cause })
+      })
+      if (!found.isFile()) throw new SluiceError('INVALID_INPUT', `${path} is no file`)
+      return put(createReadStream(file))
+    },
+  }
+}
+
+function documentsOver(calls: CapabilityCalls, collection: string): Documents<object> {
+  return {
+    get: (key, options) => calls.getDocument(collection, key, options?.bytes ?? false),
+    put: (key, document) => calls.putDocument(collection, key, document),
+    list: (options) => calls.listDocuments(collection, options ?? {}),
+  }
+}

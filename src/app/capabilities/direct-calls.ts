@@ -1,0 +1,66 @@
+/** Capability calls answered by a process that holds the database. */
+import { type Connections, revealSettings } from '../../connectors/connections.ts'
+import type { Secrets } from '../../connectors/secrets.ts'
+import type { Database } from '../../ports/database.ts'
+import type { ObjectStore } from '../../ports/objects.ts'
+import { documentObjects } from '../../store/document-bytes.ts'
+import { openDocuments } from '../../store/documents.ts'
+import { groupedClaims, referToObjects } from '../../store/objects.ts'
+import { type AttemptKey, guardAttempt, readCheckpoint, writeCheckpoint } from '../../store/tasks.ts'
+import { append } from '../../store/topics.ts'
+import type { AttemptCalls, CapabilityCalls } from './calls.ts'
+
+export interface DirectParts {
+  readonly db: Database
+  readonly store: ObjectStore
+  readonly connections: Connections
+  readonly secrets: Secrets
+  /** Under which name objects are claimed: the process, or the stream's shard. */
+  readonly claimant: string
+}
+
+/** An object that was put and not referred to is kept this long. */
+const claimMs = 3_600_000
+
+export function directCalls(parts: DirectParts): CapabilityCalls {
+  const { db, connections, secrets } = parts
+  const objects = documentObjects(db, parts.store, parts.claimant)
+  return {
+    claimObject: groupedClaims(db, parts.claimant, claimMs),
+    getDocument: (collection, key, bytes) => openDocuments<object>(db, objects, collection).get(key, { bytes }),
+    putDocument: (collection, key, document) => openDocuments<object>(db, objects, collection).put(key, document),
+    listDocuments: (collection, options) => openDocuments<object>(db, objects, collection).list(options),
+    connectionSettings: async (name, kind) => revealSettings(connections.get(name, kind), secrets),
+    secretText: async (name) => secrets.get(name).reveal(),
+  }
+}
+
+/** What an attempt puts is kept as long as its run is; what it writes carries its token. */
+export function attemptCalls(parts: DirectParts, calls: CapabilityCalls, key: AttemptKey): AttemptCalls {
+  const { db } = parts
+  return {
+    ...calls,
+    async claimObject(object) {
+      await calls.claimObject(object)
+      await db.transaction(async (session) => {
+        await guardAttempt(session, key)
+        await referToObjects(session, parts.claimant, [{ sha256: object.sha256, kind: 'run', id: key.runId }])
+      })
+    },
+    putDocument: async (collection, name, document) => {
+      await guardAttempt(db, key)
+      await calls.putDocument(collection, name, document)
+    },
+    publish: (topic, records) =>
+      db.transaction(async (session) => {
+        await guardAttempt(session, key)
+        return append(session, topic, records)
+      }),
+    readStep: (name) => readCheckpoint(db, key, name),
+    writeStep: (name, result) =>
+      db.transaction(async (session) => {
+        await guardAttempt(session, key)
+        await writeCheckpoint(session, key, name, result)
+      }),
+  }
+}

@@ -1,0 +1,59 @@
+/** The life of a process under the supervisor: it waits for its orders, tells when it is ready, and stops when told. */
+import { messageOf } from '../errors.ts'
+import { type Config, forgetDeployment, readConfig } from './config.ts'
+
+export interface Orders {
+  readonly databaseUrl: string
+  /** The folder of the version that takes new work. */
+  readonly version: string
+  readonly project: { readonly connections: Readonly<Record<string, unknown>> }
+}
+
+export type ToChild = ({ readonly t: 'go' } & Orders) | { readonly t: 'stop' }
+export type FromChild =
+  | { readonly t: 'ready'; readonly url?: string }
+  | { readonly t: 'failed'; readonly code: string; readonly message: string }
+
+export interface Started {
+  /** Where it is reached, when it serves. */
+  readonly url?: string
+  stop(): Promise<void>
+}
+
+/** How long a process may take to stop before it ends itself. */
+const stopMs = 20_000
+
+export function runChild(
+  start: (orders: Orders, config: Config, note: (line: string) => void) => Promise<Started>,
+): void {
+  const config = readConfig()
+  forgetDeployment()
+  const tell = (message: FromChild) => process.send?.(message)
+  const note = (line: string) => process.stderr.write(`${line}\n`)
+  let started: Promise<Started> | undefined
+  let stopping = false
+
+  const stop = async () => {
+    if (stopping) return
+    stopping = true
+    setTimeout(() => process.exit(1), stopMs).unref()
+    await started?.then((running) => running.stop()).catch((error) => note(`stopping: ${messageOf(error)}`))
+    process.exit(0)
+  }
+  process.on('message', (message: ToChild) => {
+    if (message.t === 'stop') return void stop()
+    started = start(message, config, note)
+    started.then(
+      ({ url }) => tell(url === undefined ? { t: 'ready' } : { t: 'ready', url }),
+      (error) => {
+        tell({ t: 'failed', code: (error as { code?: string }).code ?? 'INTERNAL', message: messageOf(error) })
+        setTimeout(() => process.exit(1), 100)
+      },
+    )
+  })
+  // The supervisor is gone: nobody would start the others again or stop the server.
+  process.on('disconnect', () => void stop())
+  process.on('SIGTERM', () => void stop())
+  // Ctrl-C reaches the whole process group; the supervisor decides the order of stopping.
+  process.on('SIGINT', () => {})
+}

@@ -1,0 +1,112 @@
+/** One process under the supervisor: started ahead of its orders, started again when it dies. */
+import { type ChildProcess, fork } from 'node:child_process'
+import { type ErrorCode, SluiceError } from '../errors.ts'
+import type { FromChild, Orders, ToChild } from './child-process.ts'
+import { moduleFile, nodeFlags } from './own-process.ts'
+
+export type Role = 'engine' | 'serving' | 'shard'
+
+export interface ChildParts {
+  readonly role: Role
+  readonly environment: Record<string, string>
+  readonly log: (line: string) => void
+  /** It died again and again; nothing more is tried. */
+  readonly onGivenUp: (error: SluiceError) => void
+}
+
+/** A process that lived this long had started well: its next death counts as the first. */
+const healthyMs = 60_000
+const mostDeaths = 10
+/** Longer than a process takes to end itself. */
+const killAfterMs = 25_000
+
+export class Child {
+  private process: ChildProcess
+  private orders: Orders | undefined
+  private deaths = 0
+  private bornAt = performance.now()
+  private stopping = false
+  private readonly parts: ChildParts
+
+  /** Loads its code at once; does nothing before `go`. */
+  constructor(parts: ChildParts) {
+    this.parts = parts
+    this.process = this.start()
+  }
+
+  get pid(): number | undefined {
+    return this.process.pid
+  }
+
+  /** Resolves with the address it serves at, if it serves. @throws SluiceError with the code of what went wrong. */
+  go(orders: Orders): Promise<string | undefined> {
+    this.orders = orders
+    return new Promise((resolve, reject) => {
+      this.process.on('message', (message: FromChild) => {
+        if (message.t === 'ready') resolve(message.url)
+        else reject(new SluiceError(message.code as ErrorCode, message.message))
+      })
+      this.process.once('exit', (code, signal) =>
+        reject(new SluiceError('INTERNAL', `the ${this.parts.role} process ended while starting (${signal ?? code})`)),
+      )
+      this.send({ t: 'go', ...orders })
+    })
+  }
+
+  async stop(): Promise<void> {
+    this.stopping = true
+    const child = this.process
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+    this.send({ t: 'stop' })
+    const late = setTimeout(() => child.kill('SIGKILL'), killAfterMs)
+    await gone
+    clearTimeout(late)
+  }
+
+  /** Ends it without asking. */
+  kill(): void {
+    this.stopping = true
+    this.process.kill('SIGKILL')
+  }
+
+  private start(): ChildProcess {
+    const { role, environment, log } = this.parts
+    this.bornAt = performance.now()
+    const child = fork(moduleFile(import.meta.url, `./${role}-main`), [], {
+      execArgv: [...nodeFlags, '--enable-source-maps'],
+      env: environment,
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      // In a session of its own: Ctrl-C goes to the supervisor alone, which stops the processes in order.
+      detached: true,
+    })
+    for (const output of [child.stdout, child.stderr]) {
+      output?.setEncoding('utf8').on('data', (text: string) => {
+        for (const line of text.split('\n')) if (line !== '') log(`${role}: ${line}`)
+      })
+    }
+    child.once('exit', (code, signal) => this.died(signal ?? `exit code ${code}`))
+    return child
+  }
+
+  private died(how: string): void {
+    if (this.stopping || !this.orders) return
+    const { role, log, onGivenUp } = this.parts
+    this.deaths = performance.now() - this.bornAt > healthyMs ? 1 : this.deaths + 1
+    if (this.deaths > mostDeaths) {
+      onGivenUp(new SluiceError('INTERNAL', `the ${role} process died ${mostDeaths} times in a row (${how})`))
+      return
+    }
+    const delay = this.deaths === 1 ? 0 : Math.min(10_000, 100 * 2 ** this.deaths)
+    log(`${role}: the process ended (${how}); it starts again${delay > 0 ? ` in ${delay} ms` : ''}`)
+    setTimeout(() => {
+      if (this.stopping || !this.orders) return
+      this.process = this.start()
+      this.send({ t: 'go', ...this.orders })
+    }, delay)
+  }
+
+  private send(message: ToChild): void {
+    if (this.process.connected) this.process.send(message, () => {})
+  }
+}

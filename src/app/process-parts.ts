@@ -1,0 +1,65 @@
+/** What the processes that run authors' functions beside the database have in common: shards and servers. */
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { parseConnections } from '../connectors/connections.ts'
+import { openFiles } from '../objects/files.ts'
+import { LogWriter, processLog } from '../observe/log-writer.ts'
+import { redactor } from '../observe/redact.ts'
+import { openDatabase } from '../postgres/pool.ts'
+import type { Capabilities } from '../sdk/context.ts'
+import { logLine } from './attempt-logs.ts'
+import { capabilitiesOver, OpenConnections } from './capabilities/capabilities.ts'
+import { directCalls } from './capabilities/direct-calls.ts'
+import type { Orders } from './child-process.ts'
+import type { Config } from './config.ts'
+import { loadVersion } from './definitions.ts'
+
+export async function openProcessParts(
+  role: string,
+  orders: Orders,
+  config: Config,
+  options: { readonly connections: number; readonly statementTimeoutMs?: number },
+  note: (line: string) => void,
+) {
+  const nodeId = randomUUID()
+  const { statementTimeoutMs } = options
+  const db = openDatabase({
+    url: orders.databaseUrl,
+    applicationName: `sluice ${role}`,
+    max: options.connections,
+    ...(statementTimeoutMs === undefined ? {} : { statementTimeoutMs }),
+  })
+  const store = openFiles(join(config.home, 'objects'))
+  const claimant = `${role} ${nodeId}`
+  const calls = directCalls({
+    db,
+    store,
+    connections: parseConnections(config.connectionVariables, {
+      ...orders.project.connections,
+      ...config.connectionsFile,
+    }),
+    secrets: config.secrets,
+    claimant,
+  })
+  const connections = new OpenConnections(calls.connectionSettings)
+  const secretTexts = config.secrets.names.map((name) => config.secrets.get(name).reveal())
+  const writer = new LogWriter(db, redactor(secretTexts), note)
+  const log = processLog(writer, nodeId, logLine)
+  const capabilities = (signal: AbortSignal): Capabilities =>
+    capabilitiesOver({ calls, store, connections, projectDir: config.projectDir, log }, signal)
+  const definitions = await loadVersion(orders.version)
+  return {
+    nodeId,
+    db,
+    store,
+    claimant,
+    log,
+    capabilities,
+    definitions,
+    async close() {
+      await connections.close()
+      await log.flush()
+      await db.close()
+    },
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * A runner: executes authors' actions for the engine that forked it. It holds no database and no secret but those an
+ * action asks for. When the engine is gone, so is the runner: its attempts could not be fenced otherwise.
+ */
+import { join } from 'node:path'
+import { SluiceError } from '../errors.ts'
+import { attemptError, runAttempt } from '../executors/attempt.ts'
+import type { AttemptEnd, AttemptProgress, AttemptStart, FromRunner, ToRunner } from '../executors/runner-protocol.ts'
+import { openFiles } from '../objects/files.ts'
+import { AttemptLogs } from './attempt-logs.ts'
+import { attemptContext } from './capabilities/attempt-context.ts'
+import { capabilitiesOver, OpenConnections } from './capabilities/capabilities.ts'
+import { RemoteCalls } from './capabilities/remote-calls.ts'
+import { type Definitions, loadVersion } from './definitions.ts'
+
+const [home, projectDir] = process.argv.slice(2) as [string, string]
+const send = (message: FromRunner) => process.send?.(message)
+const remote = new RemoteCalls(send)
+const store = openFiles(join(home, 'objects'))
+const versions = new Map<string, Promise<Definitions>>()
+const running = new Map<number, AbortController>()
+const logs = new AttemptLogs((batch) => send({ t: 'logs', logs: batch }))
+const ends: AttemptEnd[] = []
+const progress = new Map<number, AttemptProgress>()
+/** The settings of a connection are the same for all attempts; whichever asks first has the answer cached. */
+let anyToken = 0
+const connections = new OpenConnections((name, kind) => remote.of(anyToken).connectionSettings(name, kind))
+
+process.on('message', (message: ToRunner) => {
+  switch (message.t) {
+    case 'start':
+      for (const attempt of message.attempts) void execute(attempt)
+      return
+    case 'cancel':
+      for (const token of message.tokens)
+        running.get(token)?.abort(new SluiceError('CANCELLED', 'the run was cancelled'))
+      return
+    case 'ping':
+      send({ t: 'pong', rss: process.memoryUsage.rss() })
+      return
+    default:
+      remote.hear(message)
+  }
+})
+process.on('disconnect', () => process.exit(0))
+process.on('SIGINT', () => {})
+send({ t: 'ready' })
+
+async function execute(start: AttemptStart): Promise<void> {
+  const controller = new AbortController()
+  running.set(start.token, controller)
+  let end: AttemptEnd
+  try {
+    const definitions = await definitionsOf(start.version)
+    const action = definitions.actionOf(start.workflow, start.nodeId)
+    end = await runAttempt(start, action, controller.signal, { context, storeResult })
+  } catch (thrown) {
+    end = { token: start.token, kind: 'failure', error: attemptError(thrown) }
+  }
+  if (end.kind === 'failure') logs.of(start.token).error(`${end.error.code}: ${end.error.message}`)
+  running.delete(start.token)
+  if (ends.push(end) === 1) setImmediate(flush)
+}
+
+/** Ends that came in one turn of the event loop go in one message; what they logged goes before them. */
+function flush(): void {
+  logs.flush()
+  for (const { token } of ends) {
+    logs.forget(token)
+    progress.delete(token)
+  }
+  send({ t: 'ended', ends: ends.splice(0) })
+}
+
+function context(start: AttemptStart, signal: AbortSignal) {
+  anyToken = start.token
+  const calls = remote.of(start.token)
+  const log = logs.of(start.token)
+  return attemptContext(
+    capabilitiesOver({ calls, store, connections, projectDir, log }, signal),
+    calls,
+    start,
+    (done, total) => {
+      if (progress.size === 0) setTimeout(tellProgress, 100)
+      progress.set(start.token, { token: start.token, done, total: total ?? null })
+    },
+  )
+}
+
+function tellProgress(): void {
+  send({ t: 'progress', progress: [...progress.values()] })
+  progress.clear()
+}
+
+async function storeResult(start: AttemptStart, result: string): Promise<string> {
+  const calls = remote.of(start.token)
+  const { sha256, bytes } = await store.put(Buffer.from(result), (object) => calls.claimObject(object))
+  return JSON.stringify({ $object: sha256, bytes })
+}
+
+function definitionsOf(version: string): Promise<Definitions> {
+  let found = versions.get(version)
+  if (!found) {
+    found = loadVersion(join(home, 'versions', version))
+    found.catch(() => versions.delete(version))
+    versions.set(version, found)
+  }
+  return found
+}

@@ -1,0 +1,53 @@
+/** A serving process: holds the port, serves the platform's API and the endpoints of authors. */
+import { openApi } from '../api/server.ts'
+import { currentVersion } from '../store/versions.ts'
+import { systemClock } from '../time.ts'
+import { type Orders, runChild, type Started } from './child-process.ts'
+import type { Config } from './config.ts'
+import { openProcessParts } from './process-parts.ts'
+import { random } from './random.ts'
+import { startRun } from './start-run.ts'
+import { version } from './version.ts'
+
+runChild(startServing)
+
+/** No request of the API may keep the database busy for longer. */
+const statementTimeoutMs = 15_000
+
+async function startServing(orders: Orders, config: Config, note: (line: string) => void): Promise<Started> {
+  const parts = await openProcessParts('serving', orders, config, { connections: 8, statementTimeoutMs }, note)
+  const { db, definitions } = parts
+  let manifest = (await currentVersion(db))!
+  const refresh = async () => {
+    manifest = (await currentVersion(db)) ?? manifest
+  }
+  const unlisten = await db.listen(
+    'sluice_deployment',
+    () => void refresh(),
+    () => void refresh(),
+  )
+  const api = await openApi({
+    db,
+    manifest: () => manifest,
+    endpoints: [...definitions.endpoints.values()].map((endpoint) => ({
+      endpoint,
+      file: definitions.fileOf(endpoint),
+    })),
+    capabilities: parts.capabilities,
+    startRun: (workflow, params, { idempotencyKey }) =>
+      startRun({ db, random, now: systemClock.now }, manifest.hash, workflow, params, idempotencyKey),
+    clock: systemClock,
+    version,
+    allowedHosts: [],
+    log: parts.log,
+  })
+  for (const { where, message } of api.faults) note(`${where}: ${message}`)
+  return {
+    url: await api.listen(config.port, config.host),
+    async stop() {
+      await unlisten()
+      await api.close()
+      await parts.close()
+    },
+  }
+}

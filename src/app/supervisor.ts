@@ -1,0 +1,128 @@
+/**
+ * Starts and watches the processes of one machine: the embedded PostgreSQL (unless a server is given), the engine with
+ * its runners, the shard processes, and the serving process. Processes load their code while the database starts.
+ *
+ * 1. One supervisor per home: a second one is refused while the first lives.
+ * 2. Stopping goes against the flow of work: first what lets work in, then what does it, at last the database.
+ */
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { SluiceError } from '../errors.ts'
+import type { Database } from '../ports/database.ts'
+import { type EmbeddedServer, startEmbedded } from '../postgres/embedded.ts'
+import { tryLock } from '../postgres/kernel-lock.ts'
+import { openDatabase } from '../postgres/pool.ts'
+import { migrate } from '../store/migrate.ts'
+import { ensureTopic } from '../store/topics.ts'
+import { deployVersion } from '../store/versions.ts'
+import { build, type Version } from './build/build.ts'
+import { Child, type Role } from './child.ts'
+import { type Config, childEnvironment } from './config.ts'
+
+export type SupervisedRole = 'api' | 'engine' | 'worker' | 'stream'
+
+export interface SupervisorOptions {
+  readonly projectDir: string
+  readonly config: Config
+  readonly roles: ReadonlySet<SupervisedRole>
+  /** Builds again when a definition file changes. */
+  readonly watch: boolean
+  readonly log: (line: string) => void
+}
+
+export interface Supervisor {
+  /** Where the API is; the empty text when it does not run here. */
+  readonly url: string
+  stop(): Promise<void>
+  /** Rejects when a process cannot be kept alive. */
+  readonly failed: Promise<never>
+}
+
+/** @throws SluiceError CONFLICT (a supervisor runs on this home), CONFIGURATION, DATABASE_*, MIGRATION_FAILED, EMBEDDED_UNAVAILABLE */
+export async function startSupervisor(options: SupervisorOptions): Promise<Supervisor> {
+  const { config, log } = options
+  await mkdir(config.home, { recursive: true, mode: 0o700 })
+  const unlock = tryLock(join(config.home, 'supervisor.lock'), 'exclusive')
+  if (!unlock)
+    throw new SluiceError(
+      'CONFLICT',
+      `Sluice runs on ${config.home} already; stop it first, or use another SLUICE_HOME`,
+    )
+  const failed = Promise.withResolvers<never>()
+  failed.promise.catch(() => {})
+  const environment = childEnvironment(config, { database: true, secrets: true })
+  const children = rolesOf(options).map((role) => ({
+    role,
+    child: new Child({ role, environment, log, onGivenUp: failed.reject }),
+  }))
+  let server: EmbeddedServer | undefined
+  const stopAll = async () => {
+    for (const role of ['serving', 'shard', 'engine'] as const) {
+      await Promise.all(children.filter((entry) => entry.role === role).map(({ child }) => child.stop()))
+    }
+    await rm(join(config.home, 'server.json'), { force: true })
+    await server?.stop()
+    unlock()
+  }
+  try {
+    const opening = openServer(config, log).then((opened) => {
+      server = opened.server
+      return opened
+    })
+    const [{ databaseUrl }, version] = await Promise.all([
+      opening,
+      build({ projectDir: options.projectDir, home: config.home }),
+    ])
+    await deploy(databaseUrl, version, log)
+    const orders = { databaseUrl, version: version.folder, project: { connections: version.project.connections ?? {} } }
+    const urls = await Promise.all(children.map(({ child }) => child.go(orders)))
+    const url = urls.find((found) => found !== undefined) ?? ''
+    await writeFile(join(config.home, 'server.json'), JSON.stringify({ url, pid: process.pid }), { mode: 0o600 })
+    return { url, stop: stopAll, failed: failed.promise }
+  } catch (error) {
+    for (const { child } of children) child.kill()
+    await stopAll()
+    throw error
+  }
+}
+
+function rolesOf({ roles, config }: SupervisorOptions): Role[] {
+  return [
+    ...(roles.has('engine') || roles.has('worker') ? (['engine'] as const) : []),
+    ...(roles.has('api') ? (['serving'] as const) : []),
+    ...(roles.has('stream') ? Array.from({ length: config.shardProcesses }, () => 'shard' as const) : []),
+  ]
+}
+
+async function openServer(
+  config: Config,
+  log: (line: string) => void,
+): Promise<{ databaseUrl: string; server: EmbeddedServer | undefined }> {
+  const server = config.databaseUrl === undefined ? await startEmbedded({ home: config.home, log }) : undefined
+  const databaseUrl = config.databaseUrl ?? server!.url
+  try {
+    await withDatabase(databaseUrl, (db) => migrate(db))
+  } catch (error) {
+    await server?.stop()
+    throw error
+  }
+  return { databaseUrl, server }
+}
+
+/** Faults of definition files are told, not fatal: the other files go on. */
+async function deploy(databaseUrl: string, { manifest }: Version, log: (line: string) => void): Promise<void> {
+  for (const { where, message } of manifest.faults) log(`${where}: ${message}`)
+  await withDatabase(databaseUrl, async (db) => {
+    await deployVersion(db, manifest)
+    for (const { name, partitions } of manifest.topics) await ensureTopic(db, name, partitions)
+  })
+}
+
+async function withDatabase<T>(url: string, work: (db: Database) => Promise<T>): Promise<T> {
+  const db = openDatabase({ url, applicationName: 'sluice supervisor', max: 1 })
+  try {
+    return await work(db)
+  } finally {
+    await db.close()
+  }
+}

@@ -1,0 +1,24 @@
+import type { Command } from 'commander'
+import { exitCodes } from '../cli.ts'
+import { type CommandContext, does, withCommonOptions } from '../session.ts'
+import { buildHere } from './build.ts'
+
+export function addCheck(program: Command, context: CommandContext): void {
+  const command = program.command('check').description('say what is wrong with the definition files; needs no server')
+  does(withCommonOptions(command, 'reading'), context, async (session) => {
+    const { manifest, project } = await buildHere(session)
+    const { faults, workflows, streams, endpoints, commands, topics } = manifest
+    const counts = { workflows, streams, topics, endpoints, commands }
+    const sound = Object.entries(counts).map(([kind, all]) => [kind, all.length] as const)
+    session.cli.print(faults.map(({ where, message }) => `${where} ${message}`).join('\n'), {
+      faults,
+      ...Object.fromEntries(sound),
+    })
+    session.cli.note(
+      manifest.entries.length + faults.length === 0
+        ? `No definition file matches ${project.definitions.join(', ')}`
+        : `${faults.length} faults; ${sound.map(([kind, count]) => `${count} ${kind}`).join(', ')}`,
+    )
+    return faults.length === 0 ? exitCodes.done : exitCodes.failed
+  })
+}

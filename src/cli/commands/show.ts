@@ -1,0 +1,65 @@
+import type { Command } from 'commander'
+import { type Client, listAll } from '../client.ts'
+import { type CommandContext, does, withCommonOptions } from '../session.ts'
+import { table } from '../table.ts'
+import { durationOf, type Run } from './runs.ts'
+
+export interface RunDetail extends Run {
+  readonly params: unknown
+  readonly error: string | null
+  readonly progress: { readonly done: number; readonly total: number }
+}
+
+export interface Task {
+  readonly id: string
+  readonly name: string
+  readonly index: number | null
+  readonly state: string
+  readonly attempt: number
+  readonly error: string | null
+  readonly startedAt: string | null
+  readonly finishedAt: string | null
+}
+
+const mostTasks = 1_000
+
+export function addShow(program: Command, context: CommandContext): void {
+  const command = program.command('show <run>').description('show a run and its tasks')
+  does(withCommonOptions(command, 'reading'), context, async ({ cli, client }, _, run: string) => {
+    const api = await client()
+    const [detail, tasks] = await Promise.all([
+      readRun(api, run),
+      listAll<Task>(api, `${pathOf(run)}/tasks`, mostTasks),
+    ])
+    const facts = [
+      `run       ${detail.id}`,
+      `workflow  ${detail.workflow} (${detail.version.slice(0, 12)})`,
+      `state     ${detail.state}${detail.error === null ? '' : `: ${detail.error}`}`,
+      `plan      ${detail.plan}`,
+      `params    ${JSON.stringify(detail.params)}`,
+      `tasks     ${detail.progress.done} of ${detail.progress.total} ended`,
+      `took      ${durationOf(detail) ?? '-'}`,
+    ]
+    const rows = tasks.map((task) => [labelOf(task), task.state, task.attempt, durationOf(task), firstLine(task.error)])
+    cli.print([...facts, '', table(['TASK', 'STATE', 'ATTEMPT', 'TOOK', 'ERROR'], rows)].join('\n').trimEnd(), {
+      ...detail,
+      items: tasks,
+    })
+  })
+}
+
+export function readRun(api: Client, run: string): Promise<RunDetail> {
+  return api.request<RunDetail>('GET', pathOf(run))
+}
+
+export function pathOf(run: string): string {
+  return `/api/v1/runs/${encodeURIComponent(run)}`
+}
+
+export function labelOf({ name, index }: Pick<Task, 'name' | 'index'>): string {
+  return index === null ? name : `${name}[${index}]`
+}
+
+function firstLine(text: string | null): string {
+  return text?.split('\n')[0]?.slice(0, 100) ?? ''
+}
