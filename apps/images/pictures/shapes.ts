@@ -1,0 +1,71 @@
+/** What the API answers, as schemas: for its documentation, and checked before it is sent. */
+import { z } from 'sluice'
+
+const sha256 = z.string().meta({ description: 'sha256, lower-case hex' })
+const time = z.string().meta({ description: 'RFC 3339, UTC', example: '2026-03-28T00:00:00.000Z' })
+
+export const pictureShape = z.object({
+  id: sha256.meta({ description: 'sha256 of the raw bytes' }),
+  mimeType: z.string().meta({ description: 'Of the grey image', example: 'image/png' }),
+  rawMimeType: z.string().meta({ example: 'image/jpeg' }),
+  width: z.int().meta({ description: 'Pixels, the orientation applied', example: 640 }),
+  height: z.int().meta({ description: 'Pixels, the orientation applied', example: 480 }),
+  bytes: z.int().meta({ description: 'Of the raw picture', example: 48_211 }),
+  sources: z
+    .array(z.object({ url: z.string(), catalog: z.string(), line: z.int() }))
+    .readonly()
+    .meta({ description: 'Every URL and catalog line that led here' }),
+  sourcesOmitted: z.int().meta({ description: 'Lines that led here beyond the 768 KiB that sources may take' }),
+  insertedAt: time,
+  fetchedAt: time,
+  transform: z
+    .object({ name: z.string(), version: z.int() })
+    .meta({ example: { name: 'grayscale-bt601', version: 1 } }),
+  rawSha256: sha256,
+  imageSha256: sha256,
+  derived: z
+    .array(z.object({ name: z.string(), version: z.int(), mimeType: z.string(), sha256 }))
+    .readonly()
+    .meta({ description: 'One entry for each further transform' }),
+  perceptualHash: z.string().nullable().meta({ description: 'Advisory', example: 'c3f0e1b2a4968778' }),
+  http: z.object({
+    status: z.int(),
+    url: z.string().meta({ description: 'After redirects' }),
+    redirects: z.int(),
+    contentType: z.string().nullable(),
+    etag: z.string().nullable(),
+    lastModified: z.string().nullable(),
+    totalMs: z.int(),
+    firstByteMs: z.int(),
+  }),
+  state: z.enum(['ok', 'warning']).meta({ description: 'warning: the decoder complained, yet gave all pixels' }),
+  warning: z.string().nullable(),
+})
+
+export const pictureWithImageShape = pictureShape.extend({
+  image: z.string().meta({ description: 'The grey image, base64', contentEncoding: 'base64' }),
+})
+
+export const catalogShape = z.object({
+  name: z.string().meta({ example: 'birds' }),
+  version: sha256.meta({ description: 'sha256 of the file that was read last' }),
+  bytes: z.int(),
+  lines: z.int().meta({ description: 'Lines that count', example: 650 }),
+  blank: z.int().meta({ description: 'Of the lines; these are no records' }),
+  malformed: z.int().meta({ description: 'Of the lines; these are rejected' }),
+  generation: z.int().meta({ description: 'Grows when processed lines changed, or all were asked for again' }),
+  unfinished: z.boolean().meta({ description: 'The last line has no LF and the file was still changing' }),
+  versions: z
+    .array(z.object({ sha256, bytes: z.int(), at: time }))
+    .readonly()
+    .meta({ description: 'The last 20, newest first' }),
+  insertedAt: time,
+  updatedAt: time,
+})
+
+export const startedShape = z.object({
+  runId: z.string().meta({ description: 'See /api/v1/runs/{id}', example: '0199c7a8-5f2e-7c31-9d0a-5b8000000000' }),
+  name: z.string().meta({ example: 'birds' }),
+  sha256,
+  bytes: z.int(),
+})
