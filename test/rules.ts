@@ -112,9 +112,12 @@ function manifest(files: Files, path: string): { exports?: object; dependencies?
   return JSON.parse(files.get(path) ?? '{}')
 }
 
+/** Scripts that a person starts, at the top of an app; they are no part of what runs under Sluice. */
+const appScript = /^apps\/[^/]+\/[^/]+\.ts$/
+
 export function environmentBreaches(files: Files): string[] {
   return unitsOf(files)
-    .filter(({ path, readsEnvironment }) => readsEnvironment && path !== 'src/app/config.ts')
+    .filter(({ path, readsEnvironment }) => readsEnvironment && path !== 'src/app/config.ts' && !appScript.test(path))
     .map(({ path }) => `${path} reads process.env; only src/app/config.ts does`)
 }
 

@@ -5,8 +5,7 @@ import { type Api, openApi } from '../src/api/server.ts'
 import { newRunId } from '../src/core/ids.ts'
 import type { Manifest, NodeManifest, WorkflowManifest } from '../src/core/manifest.ts'
 import { SluiceError } from '../src/errors.ts'
-import type { Database } from '../src/ports/database.ts'
-import { statement } from '../src/ports/database.ts'
+import { type Database, type Session, statement } from '../src/ports/database.ts'
 import type { Capabilities, Log } from '../src/sdk/context.ts'
 import type { Endpoint } from '../src/sdk/endpoint.ts'
 import { z } from '../src/sdk/schema.ts'
@@ -133,7 +132,7 @@ async function startRun(db: Database, manifest: Manifest, workflow: string, para
 }
 
 export async function insertRun(
-  db: Database,
+  db: Session,
   wishes: { workflow?: string; version?: string; params?: unknown; key?: string | null; hash?: string } = {},
 ): Promise<string> {
   const id = testRunId()

@@ -76,5 +76,5 @@ export function docsRoutes(document: () => object): Route[] {
 }
 
 function folder(): string {
-  return join(dirname(createRequire(import.meta.url).resolve('@fastify/swagger-ui/package.json')), 'static')
+  return dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
 }

@@ -36,6 +36,7 @@ export const defaultHttpLimits: HttpLimits = {
   closeMs: 5_000,
 }
 
-/** The longest `wait` of a long poll, and the pulse of an event stream; below `idleMs`. */
+/** The longest `wait` of a long poll; below `idleMs`. */
 export const longestWaitMs = 30_000
-export const pulseMs = 15_000
+/** Who waits for news looks again this often, since a notification can be lost; also the pulse of event streams. */
+export const recheckMs = 5_000

@@ -22,7 +22,8 @@ export interface LogPage {
   readonly more: boolean
 }
 
-export type ReadLogs = (from: LogPosition, limit: number) => Promise<LogPage>
+/** `complete`: whoever writes the log has ended. */
+export type ReadLogs = (from: LogPosition, limit: number, complete: boolean) => Promise<LogPage>
 
 const position = z.tuple([
   z.iso.datetime({ precision: 6 }),
@@ -63,7 +64,7 @@ export function sourceLogs(session: Session, source: string): ReadLogs {
 /** Lines of all tasks of a run, in the order of their times. */
 export function runLogs(session: Session, runId: string): ReadLogs {
   const range = taskIdRange(runId)
-  return async (from, limit) => pageOf(await readRangeLogs(session, range, from), from, limit)
+  return async (from, limit, complete) => pageOf(await readRangeLogs(session, range, from, complete), from, limit)
 }
 
 /** The lines after a position; the first chunk may be the one it stands in. */

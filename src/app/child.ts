@@ -2,12 +2,14 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { type ErrorCode, SluiceError } from '../errors.ts'
 import type { FromChild, Orders, ToChild } from './child-process.ts'
+import { endGroup } from './dead-neighbours.ts'
 import { moduleFile, nodeFlags } from './own-process.ts'
 
 export type Role = 'engine' | 'serving' | 'shard'
 
 export interface ChildParts {
   readonly role: Role
+  readonly projectDir: string
   readonly environment: Record<string, string>
   readonly log: (line: string) => void
   /** It died again and again; nothing more is tried. */
@@ -40,10 +42,15 @@ export class Child {
 
   /** Resolves with the address it serves at, if it serves. @throws SluiceError with the code of what went wrong. */
   go(orders: Orders): Promise<string | undefined> {
+    const { exitCode, signalCode } = this.process
+    if (exitCode !== null || signalCode !== null) {
+      const detail = `the ${this.parts.role} process ended before it was needed (${signalCode ?? exitCode})`
+      return Promise.reject(new SluiceError('INTERNAL', detail))
+    }
     this.orders = orders
     return new Promise((resolve, reject) => {
       this.process.on('message', (message: FromChild) => {
-        if (message.t === 'ready') resolve(message.url)
+        if (message.t === 'ready') resolve(this.served(message.url))
         else reject(new SluiceError(message.code as ErrorCode, message.message))
       })
       this.process.once('exit', (code, signal) =>
@@ -51,6 +58,14 @@ export class Child {
       )
       this.send({ t: 'go', ...orders })
     })
+  }
+
+  /** Stops it in good order and starts it again with other orders. */
+  async replace(orders: Orders): Promise<void> {
+    await this.stop()
+    this.stopping = false
+    this.process = this.start()
+    await this.go(orders)
   }
 
   async stop(): Promise<void> {
@@ -70,10 +85,17 @@ export class Child {
     this.process.kill('SIGKILL')
   }
 
+  /** Started again, it serves where it did before, also when any free port was asked for. */
+  private served(url: string | undefined): string | undefined {
+    if (url !== undefined) this.parts.environment.PORT = new URL(url).port
+    return url
+  }
+
   private start(): ChildProcess {
-    const { role, environment, log } = this.parts
+    const { role, projectDir, environment, log } = this.parts
     this.bornAt = performance.now()
     const child = fork(moduleFile(import.meta.url, `./${role}-main`), [], {
+      cwd: projectDir,
       execArgv: [...nodeFlags, '--enable-source-maps'],
       env: environment,
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -85,7 +107,10 @@ export class Child {
         for (const line of text.split('\n')) if (line !== '') log(`${role}: ${line}`)
       })
     }
-    child.once('exit', (code, signal) => this.died(signal ?? `exit code ${code}`))
+    child.once('exit', (code, signal) => {
+      endGroup(child.pid!)
+      this.died(signal ?? `exit code ${code}`)
+    })
     return child
   }
 

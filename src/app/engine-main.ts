@@ -4,17 +4,14 @@ import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { parseConnections } from '../connectors/connections.ts'
-import { taskIdOf } from '../core/ids.ts'
-import { startEngine } from '../engine/engine.ts'
-import type { OwnRuns } from '../engine/own-runs.ts'
+import { type EngineParts, startEngine } from '../engine/engine.ts'
 import { LocalExecutor, localDefaults } from '../executors/local.ts'
 import { openFiles } from '../objects/files.ts'
 import { LogWriter } from '../observe/log-writer.ts'
 import { redactor } from '../observe/redact.ts'
 import { openDatabase } from '../postgres/pool.ts'
 import { systemClock } from '../time.ts'
-import { attemptCalls, directCalls } from './capabilities/direct-calls.ts'
-import { answerCall } from './capabilities/remote-calls.ts'
+import { attemptEvents } from './attempt-events.ts'
 import { type Orders, runChild, type Started } from './child-process.ts'
 import { type Config, plainEnvironment } from './config.ts'
 import { removeDeadNeighbours } from './dead-neighbours.ts'
@@ -38,35 +35,22 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
     secrets: config.secrets,
     claimant: `engine ${nodeId}`,
   }
-  const calls = directCalls(direct)
   const secretTexts = config.secrets.names.map((name) => config.secrets.get(name).reveal())
-  const logs = new LogWriter(logDb, redactor(secretTexts), note)
+  const redact = redactor(secretTexts)
+  const logs = new LogWriter(logDb, redact, note)
   await removeDeadNeighbours(db, 'engine')
-  // Runners are forked before the engine takes runs, so that the first task finds them warm.
-  let runs: OwnRuns | undefined
-  const executor = new LocalExecutor({ ...localDefaults, runners: config.runners }, () => forkRunner(config), {
-    ended: (attempt, outcome) => runs?.ended(attempt, outcome),
-    batchEnded: () => runs?.pump(),
-    logs: (chunks) => {
-      for (const { attempt, seq, lines } of chunks) {
-        logs.add({
-          source: taskIdOf(attempt.runId, attempt.node, attempt.mapIndex),
-          attempt: attempt.attempt,
-          seq,
-          lines,
-        })
-      }
-    },
-    progress: () => {},
-    call: (attempt, name, args) => answerCall(attemptCalls(direct, calls, attempt), name, args),
-    note,
-  })
+  const openExecutor: EngineParts['openExecutor'] = (ends) =>
+    new LocalExecutor(
+      { ...localDefaults, runners: config.runners },
+      () => forkRunner(config),
+      attemptEvents({ direct, logs, redact, note }, ends),
+    )
   const engine = await startEngine({
     db,
     nodeId,
     clock: systemClock,
     random,
-    executor,
+    openExecutor,
     readObject: (sha256) => store.read(sha256),
     note,
     host: hostname(),
@@ -75,12 +59,9 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
     projectDir: config.projectDir,
     retain: { historyMs: config.retentionMs, store },
   })
-  runs = engine.runs
-  runs.pump()
   return {
     async stop() {
       await engine.stop()
-      await executor.stop()
       await logs.flush()
       await Promise.all([db.close(), logDb.close()])
     },
@@ -89,9 +70,10 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
 
 function forkRunner(config: Config) {
   return fork(moduleFile(import.meta.url, './runner-main'), [config.home, config.projectDir], {
+    cwd: config.projectDir,
     execArgv: [...nodeFlags, '--enable-source-maps'],
     env: plainEnvironment(),
+    // In the process group of the engine: whoever finds it dead ends the group, busy runners included.
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    detached: true,
   })
 }

@@ -22,9 +22,11 @@ const running = new Map<number, AbortController>()
 const logs = new AttemptLogs((batch) => send({ t: 'logs', logs: batch }))
 const ends: AttemptEnd[] = []
 const progress = new Map<number, AttemptProgress>()
-/** The settings of a connection are the same for all attempts; whichever asks first has the answer cached. */
-let anyToken = 0
-const connections = new OpenConnections((name, kind) => remote.of(anyToken).connectionSettings(name, kind))
+/** The settings of a connection are the same for all attempts: any that is live may ask. */
+const connections = new OpenConnections((name, kind) => {
+  const [anyToken = 0] = running.keys()
+  return remote.of(anyToken).connectionSettings(name, kind)
+})
 
 process.on('message', (message: ToRunner) => {
   switch (message.t) {
@@ -62,18 +64,15 @@ async function execute(start: AttemptStart): Promise<void> {
   if (ends.push(end) === 1) setImmediate(flush)
 }
 
-/** Ends that came in one turn of the event loop go in one message; what they logged goes before them. */
+/** Ends that came in one turn of the event loop go in one message; what they logged and how far they came goes before. */
 function flush(): void {
   logs.flush()
-  for (const { token } of ends) {
-    logs.forget(token)
-    progress.delete(token)
-  }
+  tellProgress()
+  for (const { token } of ends) logs.forget(token)
   send({ t: 'ended', ends: ends.splice(0) })
 }
 
 function context(start: AttemptStart, signal: AbortSignal) {
-  anyToken = start.token
   const calls = remote.of(start.token)
   const log = logs.of(start.token)
   return attemptContext(
@@ -88,6 +87,7 @@ function context(start: AttemptStart, signal: AbortSignal) {
 }
 
 function tellProgress(): void {
+  if (progress.size === 0) return
   send({ t: 'progress', progress: [...progress.values()] })
   progress.clear()
 }

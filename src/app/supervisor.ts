@@ -17,7 +17,9 @@ import { ensureTopic } from '../store/topics.ts'
 import { deployVersion } from '../store/versions.ts'
 import { build, type Version } from './build/build.ts'
 import { Child, type Role } from './child.ts'
+import type { Orders } from './child-process.ts'
 import { type Config, childEnvironment } from './config.ts'
+import { FollowFiles } from './follow-files.ts'
 
 export type SupervisedRole = 'api' | 'engine' | 'worker' | 'stream'
 
@@ -53,10 +55,18 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
   const environment = childEnvironment(config, { database: true, secrets: true })
   const children = rolesOf(options).map((role) => ({
     role,
-    child: new Child({ role, environment, log, onGivenUp: failed.reject }),
+    child: new Child({
+      role,
+      projectDir: options.projectDir,
+      environment: { ...environment },
+      log,
+      onGivenUp: failed.reject,
+    }),
   }))
   let server: EmbeddedServer | undefined
+  let following: FollowFiles | undefined
   const stopAll = async () => {
+    await following?.stop()
     for (const role of ['serving', 'shard', 'engine'] as const) {
       await Promise.all(children.filter((entry) => entry.role === role).map(({ child }) => child.stop()))
     }
@@ -64,26 +74,64 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     await server?.stop()
     unlock()
   }
+  const opening = openServer(config, log).then((opened) => {
+    server = opened.server
+    return opened
+  })
   try {
-    const opening = openServer(config, log).then((opened) => {
-      server = opened.server
-      return opened
-    })
     const [{ databaseUrl }, version] = await Promise.all([
       opening,
       build({ projectDir: options.projectDir, home: config.home }),
     ])
     await deploy(databaseUrl, version, log)
-    const orders = { databaseUrl, version: version.folder, project: { connections: version.project.connections ?? {} } }
+    const orders = ordersFor(databaseUrl, version)
     const urls = await Promise.all(children.map(({ child }) => child.go(orders)))
     const url = urls.find((found) => found !== undefined) ?? ''
     await writeFile(join(config.home, 'server.json'), JSON.stringify({ url, pid: process.pid }), { mode: 0o600 })
+    if (options.watch) following = followChanges(options, databaseUrl, version, children)
     return { url, stop: stopAll, failed: failed.promise }
   } catch (error) {
     for (const { child } of children) child.kill()
+    // A build that failed did not wait for the server, which must not outlive us.
+    await opening.catch(() => {})
     await stopAll()
     throw error
   }
+}
+
+function ordersFor(databaseUrl: string, version: Version): Orders {
+  return { databaseUrl, version: version.folder, project: { connections: version.project.connections } }
+}
+
+/**
+ * Builds and deploys when a definition changes. Runs stay with their version; the processes that hold authors' functions
+ * for all work, shards and server, are replaced in good order.
+ */
+function followChanges(
+  { projectDir, config, log }: SupervisorOptions,
+  databaseUrl: string,
+  first: Version,
+  children: readonly { readonly role: Role; readonly child: Child }[],
+): FollowFiles {
+  let current = first
+  return new FollowFiles({
+    projectDir,
+    home: config.home,
+    definitions: first.project.definitions,
+    note: log,
+    async onChange() {
+      const next = await build({ projectDir, home: config.home })
+      const same = next.manifest.hash === current.manifest.hash
+      if (same && JSON.stringify(next.manifest.faults) === JSON.stringify(current.manifest.faults)) return
+      current = next
+      await deploy(databaseUrl, next, log)
+      if (same) return
+      const orders = ordersFor(databaseUrl, next)
+      const holders = children.filter(({ role }) => role !== 'engine')
+      await Promise.all(holders.map(({ child }) => child.replace(orders)))
+      log(`version ${next.manifest.hash.slice(0, 12)} takes new work now`)
+    },
+  })
 }
 
 function rolesOf({ roles, config }: SupervisorOptions): Role[] {

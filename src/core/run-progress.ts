@@ -36,8 +36,8 @@ export interface NodeProgress {
   ended: number
   counts: Counts
   readonly live: Map<number, LiveTask>
-  /** JSON text per map index (index 0 when not mapped). */
-  readonly results: (string | undefined)[]
+  /** JSON text per map index (index 0 when not mapped); null where a task ended without one, absent until it ends. */
+  readonly results: (string | null | undefined)[]
 }
 
 export interface RunProgress {
@@ -49,10 +49,12 @@ export interface RunProgress {
   openNodes: number
   state: RunState
   cancelRequested: boolean
-  /** Nodes whose rule is to be looked at again; empty between events. */
-  readonly agenda: number[]
-  /** Parsed values, filled as templates ask for them: index of a node, or -1 for the parameters. */
+  /** Gates whose nodes' rules are to be looked at again, each at most once; empty between events. */
+  readonly agenda: Set<number>
+  /** Parsed values that are final, filled as templates ask for them: index of a node, or -1 for the parameters. */
   readonly parsed: Map<number, unknown>
+  /** What mapped nodes map over, resolved once: a list written in the workflow may have as many items as tasks ask. */
+  readonly lists: Map<number, readonly unknown[] | undefined>
 }
 
 export interface AttemptError {
@@ -133,20 +135,24 @@ export function newProgress(graph: Graph, params: string): RunProgress {
     openNodes: graph.nodes.length,
     state: 'queued',
     cancelRequested: false,
-    agenda: [],
+    agenda: new Set(),
     parsed: new Map(),
+    lists: new Map(),
   }
 }
 
 export function advance(run: RunProgress, event: RunEvent, now: number, random: () => number): Decision {
   const decision: Decision = { transitions: [], ready: [], expanded: [], retries: [], kill: [], end: undefined }
   if (run.state !== 'queued' && run.state !== 'running') return decision
-  if (event.kind === 'begin') begin(run)
+  if (event.kind === 'begin') begin(run, decision)
   else if (event.kind === 'cancel') cancel(run, decision)
   else endAttempt(run, event, now, random, decision)
-  // A list, not recursion: a chain of 20,000 nodes may fall in one event.
-  for (let next = 0; next < run.agenda.length; next += 1) consider(run, run.agenda[next]!, decision)
-  run.agenda.length = 0
+  // No recursion: a chain of 20,000 nodes may fall in one event. A gate is looked at again when it has changed since:
+  // 10,000 nodes that fall together before a stage of 10,000 are one look, not 100 million.
+  for (const gate of run.agenda) {
+    run.agenda.delete(gate)
+    for (const node of run.graph.opens[gate]!) consider(run, node, decision)
+  }
   if (run.openNodes === 0) {
     const end = judge(run)
     run.state = end.state
@@ -161,6 +167,7 @@ export function startTask(run: RunProgress, node: number, mapIndex: number, toke
   if (progress.state !== 'scheduled' || run.cancelRequested) return undefined
   const live = progress.live.get(mapIndex)
   if (live === undefined) {
+    if (progress.results[Math.max(0, mapIndex)] !== undefined) return undefined
     progress.live.set(mapIndex, { attempt: 1, losses: 0, token })
     return { node, mapIndex, attempt: 1, from: 'none', to: 'running', token, losses: 0 }
   }
@@ -170,7 +177,7 @@ export function startTask(run: RunProgress, node: number, mapIndex: number, toke
   return { node, mapIndex, attempt: live.attempt, from: 'up_for_retry', to: 'running', token, losses: live.losses }
 }
 
-/** The JSON text of a task's arguments. */
+/** The JSON text of a task's arguments; of what has not ended yet, its result so far (rules that do not wait for all). */
 export function argumentsOf(run: RunProgress, node: number, mapIndex: number): string {
   const manifest = run.graph.nodes[node]!
   const value = resolveTemplate(manifest.args, (pointer) => {
@@ -178,7 +185,7 @@ export function argumentsOf(run: RunProgress, node: number, mapIndex: number): s
     if (pointer.from === 'node') return parsed(run, pointer.node)
     return listOf(run, node)?.[mapIndex]
   })
-  return JSON.stringify(value)
+  return JSON.stringify(value ?? null)
 }
 
 /** The JSON text of a node's result; of a mapped node, the list of its tasks' results in order. */
@@ -189,27 +196,32 @@ export function resultOf(run: RunProgress, node: number): string {
 }
 
 function parsed(run: RunProgress, index: number): unknown {
-  if (!run.parsed.has(index)) run.parsed.set(index, JSON.parse(index < 0 ? run.params : resultOf(run, index)))
-  return run.parsed.get(index)
+  if (run.parsed.has(index)) return run.parsed.get(index)
+  const value: unknown = JSON.parse(index < 0 ? run.params : resultOf(run, index))
+  if (index < 0 || isTerminal(run.nodes[index]!.state)) run.parsed.set(index, value)
+  return value
 }
 
 function listOf(run: RunProgress, node: number): readonly unknown[] | undefined {
+  if (run.lists.has(node)) return run.lists.get(node)
   const value = resolveTemplate(run.graph.nodes[node]!.over!, (pointer) =>
     pointer.from === 'node' ? parsed(run, pointer.node) : parsed(run, -1),
   )
-  return Array.isArray(value) ? value : undefined
+  const list = Array.isArray(value) ? value : undefined
+  run.lists.set(node, list)
+  return list
 }
 
-function begin(run: RunProgress): void {
+function begin(run: RunProgress, decision: Decision): void {
   run.state = 'running'
-  for (let node = 0; node < run.nodes.length; node += 1) run.agenda.push(node)
+  for (let node = 0; node < run.nodes.length; node += 1) consider(run, node, decision)
 }
 
 /** Releases a node, or ends it, if its rule says so by now. */
 function consider(run: RunProgress, node: number, decision: Decision): void {
   const progress = run.nodes[node]!
   if (progress.state !== 'none') return
-  const verdict = run.cancelRequested ? 'wait' : decideTrigger(run.graph.nodes[node]!.rule, upstreamCounts(run, node))
+  const verdict = decideTrigger(run.graph.nodes[node]!.rule, upstreamCounts(run, node))
   if (verdict === 'wait') return
   if (verdict === 'run') release(run, node, decision)
   else endUnstarted(run, node, verdict === 'skip' ? 'skipped' : 'upstream_failed', undefined, decision)
@@ -258,7 +270,7 @@ function endUnstarted(
   endNode(run, node, state)
 }
 
-/** Counts the end of a node and puts those on the agenda whose rule may say something else now. */
+/** Counts the end of a node and puts the gates on the agenda behind which a rule may say something else now. */
 export function endNode(run: RunProgress, node: number, state: TerminalTaskState): void {
   run.nodes[node]!.state = state
   run.openNodes -= 1
@@ -268,7 +280,7 @@ export function endNode(run: RunProgress, node: number, state: TerminalTaskState
     counts.ended += 1
     // Of 100 nodes before a stage only the last good end can matter, unless a rule decides early.
     if (state !== 'success' || counts.ended === run.graph.gates[gate] || run.graph.decidesEarly[gate]) {
-      run.agenda.push(...run.graph.opens[gate]!)
+      run.agenda.add(gate)
     }
   }
 }
@@ -337,16 +349,18 @@ function endTask(run: RunProgress, transition: Transition & { to: TerminalTaskSt
   const progress = run.nodes[transition.node]!
   decision.transitions.push(transition)
   progress.live.delete(transition.mapIndex)
+  progress.results[Math.max(0, transition.mapIndex)] ??= null
   progress.ended += 1
   progress.counts[countedAs[transition.to]] += 1
   if (run.cancelRequested ? progress.live.size === 0 : progress.ended === progress.width) {
-    endNode(run, transition.node, stateOfTasks(run, progress.counts))
+    endNode(run, transition.node, stateOfTasks(progress))
   }
 }
 
-export function stateOfTasks(run: RunProgress, counts: Counts): TerminalTaskState {
+/** How a node ends whose tasks have ended, or will not start any more. */
+export function stateOfTasks({ counts, ended, width }: NodeProgress): TerminalTaskState {
   if (counts.failed > 0) return 'failed'
-  return counts.cancelled > 0 || (run.cancelRequested && counts.success === 0) ? 'cancelled' : 'success'
+  return counts.cancelled > 0 || ended < width ? 'cancelled' : 'success'
 }
 
 /** Nothing starts any more; what waits ends as cancelled, what runs is told to stop and ends when it has. */
@@ -376,7 +390,7 @@ function cancel(run: RunProgress, decision: Decision): void {
     }
     if (progress.live.size > 0) continue
     if (progress.ended === 0) endUnstarted(run, node, 'cancelled', undefined, decision)
-    else endNode(run, node, 'cancelled')
+    else endNode(run, node, stateOfTasks(progress))
   }
 }
 

@@ -1,7 +1,7 @@
 /** Rebuilds where a run stands from its rows, when a node adopts it or reads it again. */
 import type { Graph } from './graph.ts'
 import { endNode, newProgress, type ReadyRange, type RunProgress, stateOfTasks } from './run-progress.ts'
-import { isTerminal, type TaskState } from './task-state.ts'
+import { isTerminal, type TaskState, type TerminalTaskState } from './task-state.ts'
 import { countedAs } from './trigger-rule.ts'
 
 export interface TaskRow {
@@ -38,18 +38,18 @@ export function restoreProgress(
     progress.nodes[node]!.width = width
     progress.nodes[node]!.state = 'scheduled'
   }
-  const endedWhole: { node: number; state: TaskRow['state'] }[] = []
+  const endedWhole: { node: number; state: TerminalTaskState }[] = []
   for (const row of tasks) {
     const node = progress.nodes[row.node]!
     if (row.attempt === 0 && isTerminal(row.state)) {
-      endedWhole.push(row)
+      endedWhole.push({ node: row.node, state: row.state })
       continue
     }
     node.state = 'scheduled'
     if (isTerminal(row.state)) {
       node.ended += 1
       node.counts[countedAs[row.state]] += 1
-      if (row.result !== null) node.results[Math.max(0, row.mapIndex)] = row.result
+      node.results[Math.max(0, row.mapIndex)] = row.result
       continue
     }
     const token = row.state === 'running' ? (row.token ?? 0) : 0
@@ -61,12 +61,11 @@ export function restoreProgress(
   for (const row of tasks) {
     if (row.attempt > 0 && row.mapIndex >= 0) seen.set(row.node, (seen.get(row.node) ?? new Set()).add(row.mapIndex))
   }
-  for (const { node, state } of endedWhole) if (isTerminal(state)) endNode(progress, node, state)
+  for (const { node, state } of endedWhole) endNode(progress, node, state)
   for (const [index, node] of progress.nodes.entries()) {
-    if (node.state === 'scheduled' && node.ended === node.width)
-      endNode(progress, index, stateOfTasks(progress, node.counts))
+    if (node.state === 'scheduled' && node.ended === node.width) endNode(progress, index, stateOfTasks(node))
   }
-  progress.agenda.length = 0
+  progress.agenda.clear()
   return { progress, ready: [...missing(progress, seen)], retries, running }
 }
 

@@ -17,16 +17,6 @@ export function resolveTemplate(template: Template, lookup: Lookup): unknown {
   return Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, resolveTemplate(field, lookup)]))
 }
 
-/** Whether the template's value depends on the run at all. */
-export function isConstant(template: Template): boolean {
-  if (template === null || typeof template !== 'object') return true
-  if (Array.isArray(template)) return template.every(isConstant)
-  const object = template as { readonly [key: string]: Template }
-  if ('$ref' in object) return false
-  const fields = '$literal' in object ? object.$literal! : object
-  return Object.values(fields as object).every(isConstant)
-}
-
 function follow(value: unknown, path: readonly string[]): unknown {
   let found = value
   for (const key of path) {

@@ -4,7 +4,7 @@
  */
 import type { AttemptError } from '../core/run-progress.ts'
 import { messageOf, SluiceError } from '../errors.ts'
-import type { ActionDefinition } from '../sdk/action.ts'
+import type { ActionDefinition } from '../sdk/action-definition.ts'
 import type { ActionContext } from '../sdk/context.ts'
 import type { Schema } from '../sdk/schema.ts'
 import type { AttemptEnd, AttemptStart } from './runner-protocol.ts'
@@ -13,6 +13,10 @@ import type { AttemptEnd, AttemptStart } from './runner-protocol.ts'
 export const inlineResultBytes = 256 * 1024
 /** No result is larger. */
 export const maxResultBytes = 64 * 1024 * 1024
+/** What is kept with the task of a result that became an object; its sha256. A result that looks like it becomes one too. */
+export const storedResult = /^\{"\$object":"([0-9a-f]{64})","bytes":\d+\}$/
+/** Longer timers fire at once. */
+const longestTimer = 2 ** 31 - 1
 
 export interface AttemptParts {
   /** Everything of the context but what the attempt itself says. */
@@ -29,10 +33,7 @@ export async function runAttempt(
 ): Promise<AttemptEnd> {
   const { token } = start
   const limit = new AbortController()
-  const timer = setTimeout(
-    () => limit.abort(new SluiceError('TIMEOUT', `the attempt took longer than ${start.timeoutMs} ms`)),
-    start.timeoutMs,
-  )
+  const timer = setTimeout(() => limit.abort(timeLimitPassed(start.timeoutMs)), Math.min(start.timeoutMs, longestTimer))
   try {
     const input = parse(action.options.input, JSON.parse(start.args), 'INPUT_MISMATCH', action.name)
     const signal = AbortSignal.any([limit.signal, cancelled])
@@ -44,7 +45,8 @@ export async function runAttempt(
     })
     const returned = await untilAborted(Promise.resolve(action.options.run(context)), signal)
     const result = toJson(parse(action.options.output, returned, 'OUTPUT_MISMATCH', action.name), action.name)
-    if (result.length <= inlineResultBytes) return { token, kind: 'success', result }
+    const inline = Buffer.byteLength(result) <= inlineResultBytes && !storedResult.test(result)
+    if (inline) return { token, kind: 'success', result }
     return { token, kind: 'success', result, stored: await parts.storeResult(start, result) }
   } catch (thrown) {
     if (cancelled.aborted) return { token, kind: 'cancelled' }
@@ -52,6 +54,10 @@ export async function runAttempt(
   } finally {
     clearTimeout(timer)
   }
+}
+
+export function timeLimitPassed(timeoutMs: number): SluiceError {
+  return new SluiceError('TIMEOUT', `the attempt took longer than ${timeoutMs} ms`)
 }
 
 function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
@@ -90,11 +96,10 @@ function toJson(value: unknown, action: string): string {
   }
   if (text === undefined)
     throw new SluiceError('OUTPUT_MISMATCH', `the result of ${action} is a ${typeof value}, not JSON`)
-  if (text.length > maxResultBytes) {
-    throw new SluiceError(
-      'OUTPUT_MISMATCH',
-      `the result of ${action} has ${text.length} characters; at most ${maxResultBytes} are kept`,
-    )
+  const bytes = Buffer.byteLength(text)
+  if (bytes > maxResultBytes) {
+    const detail = `the result of ${action} has ${bytes} bytes; at most ${maxResultBytes} are kept`
+    throw new SluiceError('OUTPUT_MISMATCH', detail)
   }
   return text
 }

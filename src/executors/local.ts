@@ -3,12 +3,14 @@
  *
  * 1. An attempt belongs to one runner, and ends once: by its runner's word, or as lost when the runner is gone.
  * 2. A runner that does not answer within `stallMs` is killed: its event loop answers the ping, so a busy loop cannot
- *    fake it. One that ignores a cancel or a time limit for `graceMs` is killed too.
+ *    fake it. One that ignores a cancel or a time limit for `graceMs` is killed too; that is the attempt's own failure,
+ *    and a loss to its neighbours.
  * 3. A runner is replaced after `recycleAfter` attempts or above `maxRssBytes`, when it has nothing under way.
  */
 import type { ChildProcess } from 'node:child_process'
 import type { Outcome } from '../core/run-progress.ts'
-import { messageOf, SluiceError } from '../errors.ts'
+import { SluiceError } from '../errors.ts'
+import { attemptError, timeLimitPassed } from './attempt.ts'
 import type { AttemptEnd, AttemptLog, AttemptProgress, AttemptStart, FromRunner, ToRunner } from './runner-protocol.ts'
 
 export interface LocalSettings {
@@ -49,6 +51,8 @@ interface Live {
   readonly attempt: AttemptStart
   /** When the runner is killed unless the attempt has ended. */
   deadline: number
+  /** It is being killed for this attempt. */
+  late?: boolean
 }
 
 interface Runner {
@@ -158,7 +162,11 @@ export class LocalExecutor {
     }
     this.runners.add(runner)
     child.on('message', (message) => this.hear(runner, message as FromRunner))
-    child.on('error', (error) => this.events.note(`runner ${child.pid ?? '?'}: ${error.message}`))
+    child.on('error', (error) => {
+      this.events.note(`runner ${child.pid ?? '?'}: ${error.message}`)
+      // It could not be started, and nothing more is heard of it.
+      if (child.pid === undefined) this.gone(runner, error.message)
+    })
     child.once('exit', (code, signal) => this.gone(runner, signal ?? `exit code ${code}`))
     for (const output of [child.stdout, child.stderr]) {
       output?.setEncoding('utf8').on('data', (text: string) => this.events.note(text.trimEnd()))
@@ -206,13 +214,7 @@ export class LocalExecutor {
       if (!attempt) throw new SluiceError('FENCED', 'the attempt has ended')
       this.send(runner, { t: 'answer', id: call.id, value: await this.events.call(attempt, call.name, call.args) })
     } catch (thrown) {
-      const known = thrown instanceof SluiceError
-      const error = {
-        code: known ? thrown.code : ('INTERNAL' as const),
-        message: messageOf(thrown),
-        retryable: known ? thrown.retryable : true,
-      }
-      this.send(runner, { t: 'refuse', id: call.id, error })
+      this.send(runner, { t: 'refuse', id: call.id, error: attemptError(thrown) })
     }
   }
 
@@ -242,9 +244,9 @@ export class LocalExecutor {
     this.runners.delete(runner)
     const lost = [...runner.live.values()]
     runner.live.clear()
-    for (const { attempt } of lost) {
+    for (const { attempt, late } of lost) {
       this.byToken.delete(attempt.token)
-      this.events.ended(attempt, { kind: 'lost', reason: `the runner ended (${how})` })
+      this.events.ended(attempt, late ? tooLate(attempt) : { kind: 'lost', reason: `the runner ended (${how})` })
     }
     if (this.stopping) return
     if (!runner.isolated && !runner.retiring) {
@@ -265,11 +267,12 @@ export class LocalExecutor {
       const late = [...runner.live.values()].find((live) => live.deadline < now)
       if (late) {
         this.events.note(`runner ${runner.process.pid} is killed: ${late.attempt.nodeId} did not stop in time`)
+        late.late = true
         runner.process.kill('SIGKILL')
       } else if (runner.pinged > 0 && now - runner.pinged > this.settings.stallMs) {
         this.events.note(`runner ${runner.process.pid} is killed: it did not answer for ${this.settings.stallMs} ms`)
         runner.process.kill('SIGKILL')
-      } else if (runner.ready && runner.pinged === 0 && now - runner.lastHeard > 5_000) {
+      } else if (runner.pinged === 0 && now - runner.lastHeard > this.settings.stallMs / 6) {
         runner.pinged = now
         this.send(runner, { t: 'ping' })
       }
@@ -280,4 +283,9 @@ export class LocalExecutor {
     // A closed channel means that the exit event is near; it tells what was lost.
     if (runner.process.connected) runner.process.send(message, () => {})
   }
+}
+
+/** Its runner was killed for it, so this is no loss but its own failure. One that was cancelled ends as cancelled. */
+function tooLate({ timeoutMs }: AttemptStart): Outcome {
+  return { kind: 'failure', error: attemptError(timeLimitPassed(timeoutMs)) }
 }

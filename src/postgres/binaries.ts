@@ -25,6 +25,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, relative } from 'node:path'
 import { messageOf, SluiceError } from '../errors.ts'
+import { systemClock } from '../time.ts'
 import { runProgram } from './run-program.ts'
 import type { ServerUser } from './unprivileged.ts'
 
@@ -151,7 +152,7 @@ async function copyTo(copy: string, native: string): Promise<string | undefined>
   const present = await lstat(copy).catch(() => undefined)
   if (present === undefined) {
     await mkdir(dirname(copy), { recursive: true, mode: 0o755 })
-    const fresh = `${copy}.${process.pid}.${Date.now()}`
+    const fresh = `${copy}.${process.pid}.${systemClock.now()}`
     await mkdir(fresh, { mode: 0o700 })
     try {
       await copyTree(native, fresh)

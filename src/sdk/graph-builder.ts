@@ -3,7 +3,7 @@
  */
 import { SluiceError } from '../errors.ts'
 import { type Duration, parseDuration } from '../time.ts'
-import type { ActionDefinition, RetryOptions } from './action.ts'
+import type { ActionDefinition, RetryOptions } from './action-definition.ts'
 import { checkName } from './name.ts'
 import { type Pointer, pointer, type Ref, reference, type Template, toTemplate } from './reference.ts'
 

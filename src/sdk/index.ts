@@ -1,7 +1,8 @@
 /** What authors import: `import { action, workflow, stream, z } from 'sluice'`. */
 export { SluiceError } from '../errors.ts'
 export type { Duration } from '../time.ts'
-export { type Action, type ActionOptions, action, type RetryOptions } from './action.ts'
+export { type Action, action } from './action.ts'
+export type { ActionOptions, RetryOptions } from './action-definition.ts'
 export { type ApiClient, type Command, type CommandContext, command, type ProgressBar } from './command.ts'
 export { defineConfig, type ProjectConfig } from './config.ts'
 export { type ConnectionHandle, connection, type FetchClient, type FetchResponse } from './connection.ts'

@@ -1,4 +1,4 @@
-import type { RetryOptions } from './action.ts'
+import type { RetryOptions } from './action-definition.ts'
 import type { Capabilities } from './context.ts'
 import { checkName } from './name.ts'
 import type { Topic } from './topic.ts'

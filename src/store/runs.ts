@@ -97,26 +97,48 @@ export async function reclaimRun(session: Session, id: string, nodeId: string): 
 
 const release = statement(
   'runs.release',
-  `update sluice.runs set node_id = null where node_id = $1 and state in ('queued', 'running')`,
+  `update sluice.runs set node_id = null
+   where node_id = $1 and state in ('queued', 'running') and id <> all ($2::uuid[])`,
 )
 
-/** Hands all runs of a node back, for any node to take. */
-export async function releaseRuns(session: Session, nodeId: string): Promise<number> {
-  return session.execute(release, [nodeId])
+/** Hands the runs of a node back but for those named, for any node to take. */
+export async function releaseRuns(session: Session, nodeId: string, but: readonly string[] = []): Promise<number> {
+  return session.execute(release, [nodeId, but])
 }
 
-/** Ends a run that its owner cannot go on with. The log says so like any other change of state. */
-const fail = statement(
+/** Ends a run that its owner cannot go on with, and its open tasks. The log says so like any other change of state. */
+const fail = statement<{ token: number | null }>(
   'runs.fail',
-  `with failed as (
-     update sluice.runs set state = 'failed', error = $4, seq = seq + 1, finished_at = sluice.sluice_now()
+  `with mine as (
+     select id, seq from sluice.runs
      where id = $1 and node_id = $2 and epoch = $3 and state in ('queued', 'running')
-     returning id, seq
+     for update
+   ), open as (
+     select t.node, t.map_index, t.attempt, t.state, t.token, row_number() over (order by t.node, t.map_index) as nth
+     from mine m join sluice.tasks t on t.run_id = m.id where t.state in ('running', 'up_for_retry')
+   ), ended as (
+     update sluice.tasks t
+     set state = 'failed', token = null, retry_at = null, error = $4, finished_at = sluice.sluice_now()
+     from open o where t.run_id = $1 and t.node = o.node and t.map_index = o.map_index
+   ), failed as (
+     update sluice.runs r
+     set state = 'failed', error = $4, seq = m.seq + 1 + (select count(*) from open), finished_at = sluice.sluice_now()
+     from mine m where r.id = m.id
+     returning r.seq
+   ), logged as (
+     insert into sluice.transitions (run_id, seq, at, node, map_index, attempt, from_state, to_state, detail)
+     select $1, m.seq + o.nth, sluice.sluice_now(), o.node, o.map_index, o.attempt, o.state, 'failed', $4
+     from mine m, open o
+     union all
+     select $1, seq, sluice.sluice_now(), -1, -1, $3, $5, 'failed', $4 from failed
    )
-   insert into sluice.transitions (run_id, seq, at, node, map_index, attempt, from_state, to_state, detail)
-   select id, seq, sluice.sluice_now(), -1, -1, $3, $5, 'failed', $4 from failed`,
+   select token, (select count(pg_notify('sluice_run_ended', $1::text)) from failed) as told
+   from failed left join open on token is not null`,
 )
 
-export async function failRun(session: Session, run: OwnedRun, nodeId: string, error: string): Promise<void> {
-  await session.execute(fail, [run.id, nodeId, run.epoch, error, run.state])
+/** Gives the tokens of the attempts that were live. */
+export async function failRun(session: Session, run: OwnedRun, nodeId: string, error: string): Promise<number[]> {
+  const text = error.replaceAll('\0', '')
+  const rows = await session.query(fail, [run.id, nodeId, run.epoch, text, run.state])
+  return rows.flatMap((row) => (row.token === null ? [] : [row.token]))
 }

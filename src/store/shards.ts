@@ -49,7 +49,8 @@ const beatStatement = statement<{ nodes: number; shards: number; held: number }>
 )
 
 export interface Beat {
-  readonly node: string
+  /** UUID of the process. */
+  readonly id: string
   readonly host: string
   readonly pid: number
   readonly leaseMs: number
@@ -57,8 +58,8 @@ export interface Beat {
 }
 
 /** Says that the process lives; gives how many shards of these streams are its fair share. */
-export async function beat(session: Session, { node, host, pid, leaseMs, streams }: Beat): Promise<number> {
-  const [row] = await session.query(beatStatement, [node, host, pid, leaseMs, streams])
+export async function beat(session: Session, { id, host, pid, leaseMs, streams }: Beat): Promise<number> {
+  const [row] = await session.query(beatStatement, [id, host, pid, leaseMs, streams])
   return Math.ceil(row!.shards / row!.nodes)
 }
 

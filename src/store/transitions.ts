@@ -72,7 +72,7 @@ const commit = statement<{ refused: number }>(
      set seq = r.seq + g.added,
          state = coalesce(g.state, r.state),
          error = coalesce(g.error, r.error),
-         started_at = coalesce(r.started_at, case when g.state = 'running' then sluice.sluice_now() end),
+         started_at = coalesce(r.started_at, case when g.state in ('running', 'success', 'failed') then sluice.sluice_now() end),
          finished_at = case when g.state in ('success', 'failed', 'cancelled') then sluice.sluice_now() end
      from guarded g where r.id = g.id
      returning 1
@@ -81,7 +81,8 @@ const commit = statement<{ refused: number }>(
      (select count(*) from guarded), $39::int8,
      (select count(*) from started), cardinality($8::int[])::int8,
      (select count(*) from ended), cardinality($13::int[])::int8,
-     (select count(*) from settled), cardinality($22::int[])::int8) as refused`,
+     (select count(*) from settled), cardinality($22::int[])::int8) as refused,
+     (select count(pg_notify('sluice_run_ended', g.id::text)) from guarded g where g.state in ('success', 'failed', 'cancelled'))`,
 )
 
 /** Arrays are encoded by hand: handed over as text they cost a third of what the driver's own encoding does. */
@@ -117,6 +118,8 @@ export async function commitGroup(session: Session, nodeId: string, changes: rea
     for (const t of change.transitions) {
       seq += 1
       add(log, run, seq, t.node, t.mapIndex, t.attempt, t.from, t.to, t.error)
+    }
+    for (const t of netOf(change.transitions)) {
       if (t.to === 'running') add(starts, run, t.node, t.mapIndex, t.attempt, t.token)
       else if (t.from === 'running') addEnd(ends, run, t)
       else addSettled(settles, run, t)
@@ -148,6 +151,23 @@ export async function commitGroup(session: Session, nodeId: string, changes: rea
 /** How many transitions a change adds, its run's own included. */
 export function lengthOf(change: RunChange): number {
   return change.transitions.length + (change.state ? 1 : 0)
+}
+
+/** A statement changes a row once: an attempt that failed and was cancelled before its retry ends as cancelled at once. */
+function netOf(transitions: readonly Transition[]): readonly Transition[] {
+  const settled = transitions.filter((t) => t.from === 'up_for_retry' && t.to !== 'running')
+  if (settled.length === 0) return transitions
+  const taskOf = (t: Transition) => `${t.node} ${t.mapIndex}`
+  const after = new Map(settled.map((t) => [taskOf(t), t]))
+  const joined = new Set<Transition>()
+  const net = transitions.map((t) => {
+    const next = t.to === 'up_for_retry' ? after.get(taskOf(t)) : undefined
+    if (!next) return t
+    joined.add(next)
+    const { retryAt, ...rest } = t
+    return { ...rest, to: next.to }
+  })
+  return net.filter((t) => !joined.has(t))
 }
 
 /** The last column of the log and of settled rows is text; states need no quotes. */

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { StreamWorld } from '../../test/stream-world.ts'
+import type { Database } from '../ports/database.ts'
 import { z } from '../sdk/schema.ts'
 import { documents, type Stream, stream } from '../sdk/stream.ts'
 import { topic } from '../sdk/topic.ts'
@@ -164,6 +165,43 @@ describe('a distinct stream', () => {
       { id: 'a-2', sources: [3, 4] },
       { id: 'gone-1', sources: [1, 6] },
     ])
+  })
+
+  it('does not fetch again when the first ends while the database is asked for the repeat', async () => {
+    const fetched = Promise.withResolvers<void>()
+    const asked = Promise.withResolvers<void>()
+    const answered = Promise.withResolvers<void>()
+    const one = pictureStream(async (line) => {
+      await fetched.promise
+      return `of-${line.url}`
+    })
+    let questions = 0
+    const database: Database = {
+      ...world.db,
+      query: async (statement, values) => {
+        const rows = await world.db.query(statement, values)
+        if (statement.name !== 'distinct-keys.look-up' || ++questions !== 2) return rows
+        asked.resolve()
+        await answered.promise
+        return rows
+      },
+    }
+    await world.make(one.definition)
+    await world.publishValues(one.name, [{ n: 0, url: 'a' }])
+    const [shard] = await world.openShards(one.definition, { database })
+    while (one.fetched.length === 0) await new Promise((resolve) => setTimeout(resolve, 2))
+    await world.publishValues(one.name, [{ n: 1, url: 'a' }])
+    shard!.wake()
+    await asked.promise
+    fetched.resolve()
+    while (shard!.inFlight > 0 || (await world.documents(one.name)).length === 0) {
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+    answered.resolve()
+    await shard!.settled()
+    expect(one.fetched).toEqual([0])
+    expect(await outcomes(one.name)).toEqual(['written', 'duplicate'])
+    await shard!.drain(1_000)
   })
 
   it('is exact when one key is in two partitions at once', async () => {

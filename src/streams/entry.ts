@@ -38,10 +38,10 @@ export type End =
 
 /**
  * Where a record is kept.
- * `log`: only in the topic, its end is open · `ended`: its end awaits the commit that passes it · `moving`: it awaits the commit that
- * moves it to the table, `moved`: in that commit · `table`: in the durable table.
+ * `log`: only in the topic, its end is open · `ended`: its end awaits the commit that passes it · `moved`: the next commit, or that
+ * under way, moves it to the table · `table`: in the durable table.
  */
-export type Place = 'log' | 'ended' | 'moving' | 'moved' | 'table'
+export type Place = 'log' | 'ended' | 'moved' | 'table'
 
 export interface Entry extends Parsed {
   place: Place

@@ -33,7 +33,12 @@ const definition: unknown = stream('numbers', {
 
 async function open(database = world.db): Promise<Streams> {
   const streams = await openStreams({
-    ...{ database, streams: [definition as Stream], node: randomUUID(), random: Math.random },
+    ...{
+      database,
+      streams: [definition as Stream],
+      node: randomUUID(),
+      random: Math.random,
+    },
     ...{ capabilities: plainCapabilities, objects: noObjects, leaseMs: 300, sweepMs: 60_000 },
     report: (message, fields) => reports.push({ message, fields }),
   })

@@ -7,7 +7,6 @@
  * 3. Notifications wake shards at once; a slow sweep stands in for those that were lost.
  */
 import { hostname } from 'node:os'
-import { pid } from 'node:process'
 import { messageOf } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
 import type { Capabilities } from '../sdk/context.ts'
@@ -23,7 +22,7 @@ import type { ShardLimits } from './limits.ts'
 import { Shard } from './shard.ts'
 
 export interface StreamsOptions {
-  /** Needs two connections and one more for each shard that works at the same time. */
+  /** A shard uses up to two connections at a time, one to read and one to commit. */
   readonly database: Database
   readonly streams: readonly Stream[]
   /** UUID of this process. */
@@ -146,7 +145,13 @@ class StreamProcess implements Streams {
   async #keep(): Promise<void> {
     const { database, node } = this.#options
     const streams = [...this.#streams.keys()]
-    const share = await beat(database, { node, host: hostname(), pid, leaseMs: this.#leaseMs, streams })
+    const share = await beat(database, {
+      id: node,
+      host: hostname(),
+      pid: process.pid,
+      leaseMs: this.#leaseMs,
+      streams,
+    })
     await this.#renew()
     const over = this.#shards.size - share
     if (over > 0) {

@@ -85,8 +85,7 @@ export class Window {
     if (entry.place === 'log') {
       this.#watermark.settle(entry.offset, entry)
       entry.place = 'ended'
-    } else if (entry.place === 'moving') entry.place = 'ended'
-    else this.#late.push(entry)
+    } else this.#late.push(entry)
   }
 
   /** What the next commit takes: all that ended late, and all of the log up to the first that is open. */
@@ -95,7 +94,6 @@ export class Window {
     this.#late = []
     const passed = this.#watermark.take()?.endings ?? []
     const ended = passed.map((entry): Ended => ({ entry, end: entry.end!, late: false }))
-    for (const { entry } of ended) if (entry.place === 'moving') entry.place = 'moved'
     return [...late, ...ended]
   }
 
@@ -116,7 +114,8 @@ export class Window {
   }
 
   /**
-   * Moves what holds up others to the durable table, as far as there is room: open records below one that has been
+   * Moves what holds up others to the durable table, from the lowest offset on, as far as there is room, so that the next
+   * `take`, which must follow at once, takes all that was moved: open records below one that has been
    * waiting for its commit for `moveAfterMs` (or below any, when rows take too much memory); and, when `starving` (nothing more
    * can be read and not all places for steps are taken), all that are open for `moveAfterMs`.
    */
@@ -131,16 +130,13 @@ export class Window {
     let places = this.#limits.waiting - this.#table.size
     let bytes = this.#limits.waitingBytes - this.#tableBytes
     for (const entry of this.#log.values()) {
-      if (entry.place !== 'log') {
-        if (entry.place === 'moving') places -= 1
-        continue
-      }
-      if (!(entry.offset < below || (full && entry.readAt <= old))) continue
+      if (entry.place !== 'log') continue
+      if (!(entry.offset < below || (full && entry.readAt <= old))) return
       places -= 1
       bytes -= entry.value.length
       if (places < 0 || bytes < 0) return
       entry.end = { kind: 'waiting' }
-      entry.place = 'moving'
+      entry.place = 'moved'
       this.#watermark.settle(entry.offset, entry)
     }
   }

@@ -112,6 +112,17 @@ describe('the log of a run', () => {
     ])
   })
 
+  it('is whole once the run has ended, whatever else is being written', async () => {
+    const { app, db } = await testApi()
+    const { runId, task } = await startedTask(db)
+    await db.transaction(async (session) => {
+      await insertRun(session)
+      await write(db, task, 0, 'last')
+      await endRun(db, runId, 'success')
+      expect(await read(app, `/api/v1/runs/${runId}/logs`)).toMatchObject({ messages: ['last'], ended: true })
+    })
+  })
+
   it('is sent as events until the run has ended', async () => {
     const { db, listen } = await testApi()
     const { runId, task } = await startedTask(db)
@@ -134,6 +145,16 @@ describe('the log of a run', () => {
     expect(seen).toEqual(['a', 'b', 'c', 'end: {}'])
     const again = await fetch(url, { headers: { ...accept, 'last-event-id': id } })
     expect((await Array.fromAsync(eventsOf(again))).map(({ event }) => event)).toEqual(['end'])
+  })
+
+  it('frees the place of who only asks for the head', async () => {
+    const { db, listen } = await testApi({ limits: { waits: 1 } })
+    const { runId } = await startedTask(db)
+    const url = `${await listen(0)}/api/v1/runs/${runId}/logs`
+    for (let n = 0; n < 3; n += 1) {
+      const answer = await fetch(url, { method: 'HEAD', headers: { accept: 'text/event-stream' } })
+      expect(answer.status).toBe(200)
+    }
   })
 
   it('lets followers go when the server closes', async () => {

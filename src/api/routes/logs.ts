@@ -5,7 +5,7 @@ import { z } from '../../sdk/schema.ts'
 import { findRunState } from '../../store/reading/runs.ts'
 import { findTask } from '../../store/reading/tasks.ts'
 import { type ApiContext, idParams, runOf, waitQuery } from '../context.ts'
-import { pulseMs } from '../http-limits.ts'
+import { recheckMs } from '../http-limits.ts'
 import {
   firstPosition,
   type LogPage,
@@ -137,7 +137,7 @@ async function look(
   limit: number,
 ): Promise<LogPage & { readonly ended: boolean }> {
   const ended = await source.ended()
-  const page = await source.read(from, limit)
+  const page = await source.read(from, limit, ended)
   return { ...page, ended: ended && !page.more }
 }
 
@@ -163,7 +163,7 @@ async function* events(
         return
       }
       if (more) continue
-      await tail.news(pulseMs, signal)
+      await tail.news(recheckMs, signal)
       // Tells a client that has gone from one that is idle.
       if (items.length === 0) yield ':\n\n'
     }
@@ -172,6 +172,3 @@ async function* events(
     yield `event: problem\ndata: ${JSON.stringify({ code: thrown.code })}\n\n`
   }
 }
-
-/** Notifications can be lost, and that a task has ended is told by none. */
-const recheckMs = 5_000

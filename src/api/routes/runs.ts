@@ -9,6 +9,7 @@ import { countTasks, readWidths } from '../../store/reading/tasks.ts'
 import { readTransitions } from '../../store/reading/transitions.ts'
 import { type ApiContext, idParams, runOf, waitQuery } from '../context.ts'
 import { decodeCursor, encodeCursor } from '../cursor.ts'
+import { recheckMs } from '../http-limits.ts'
 import { pageOf, pageQuery, type Route, route } from '../route.ts'
 import { countStates, unstartedState } from '../run-tasks.ts'
 
@@ -196,7 +197,7 @@ export function isEnded(state: string): boolean {
   return (terminalRunStates as readonly string[]).includes(state)
 }
 
-/** Gives the run's state when it has ended, or when `ms` have passed. A lost notification costs `recheckMs`. */
+/** Gives the run's state when it has ended, or when `ms` have passed. */
 async function untilEnded(
   { db, tails, clock }: ApiContext,
   id: string,
@@ -216,5 +217,3 @@ async function untilEnded(
     tail.close()
   }
 }
-
-const recheckMs = 5_000

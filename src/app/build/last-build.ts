@@ -29,6 +29,12 @@ export async function readRecord(projectDir: string, versions: string): Promise<
   return Object.entries(record.inputs).every(([path, before]) => now[path] === before) ? record : undefined
 }
 
+/** Paths, relative to the project, of all that the last build without faults read. */
+export async function knownInputs(versions: string): Promise<string[]> {
+  const text = await readFile(recordFile(versions), 'utf8').catch(() => undefined)
+  return text === undefined ? [] : Object.keys((JSON.parse(text) as BuildRecord).inputs)
+}
+
 export async function writeRecord(versions: string, record: BuildRecord, projectDir: string): Promise<void> {
   const fresh = `${recordFile(versions)}.${randomUUID()}`
   await writeFile(fresh, JSON.stringify({ platform: await platformOf(projectDir), ...record }))

@@ -14,7 +14,7 @@ import type {
 import { type RetryPolicy, retryPolicy } from '../../core/retry.ts'
 import { parseCron } from '../../core/schedule.ts'
 import { type Fault, messageOf, SluiceError } from '../../errors.ts'
-import type { RetryOptions } from '../../sdk/action.ts'
+import type { RetryOptions } from '../../sdk/action-definition.ts'
 import type { Command } from '../../sdk/command.ts'
 import type { Endpoint } from '../../sdk/endpoint.ts'
 import type { NodeDefinition } from '../../sdk/graph-builder.ts'

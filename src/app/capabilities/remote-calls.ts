@@ -17,7 +17,10 @@ export class RemoteCalls {
     const waiting = this.waiting.get(message.id)
     this.waiting.delete(message.id)
     if (message.t === 'answer') waiting?.resolve(fromWire(message.value))
-    else waiting?.reject(new SluiceError(message.error.code, message.error.message))
+    else {
+      const { code, message: detail, retryAfterMs } = message.error
+      waiting?.reject(new SluiceError(code, detail, retryAfterMs === undefined ? {} : { retryAfterMs }))
+    }
   }
 
   of(token: number): AttemptCalls {

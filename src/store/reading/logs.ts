@@ -94,14 +94,18 @@ export interface LogPlace {
   readonly seq: number
 }
 
-/** Chunks of all sources from `first` to `last` (ids, as of a run's tasks) from a place on. */
+/**
+ * Chunks of all sources from `first` to `last` (ids, as of a run's tasks) from a place on. `complete`: nothing is being
+ * written to them any more, so that all that is there is read.
+ */
 export async function readRangeLogs(
   session: Session,
   [first, last]: readonly [string, string],
   from: LogPlace,
+  complete: boolean,
 ): Promise<LogChunks> {
   // Two statements: the second must see whatever committed before the first looked.
-  const [bound] = await session.query(horizon)
+  const [bound] = complete ? [{ at: 'infinity' }] : await session.query(horizon)
   const values = [first, last, from.at, from.source, from.attempt, from.seq, bound?.at, mostChunks, mostBytes]
   return chunksOf(await session.query(ofRange, values))
 }
