@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { ConnectionClient, ConnectionHandle, ConnectionKind } from './connection.ts'
+import type { SecretHandle } from './secret.ts'
 import type { Topic } from './topic.ts'
 
 /** Lines go to the log of the attempt or shard; `fields` are searchable. Secrets are redacted. */
@@ -65,7 +66,7 @@ export interface Capabilities {
   documents<Document extends object = Record<string, unknown>>(collection: string): Documents<Document>
   connection<Kind extends ConnectionKind>(handle: ConnectionHandle<Kind>): ConnectionClient<Kind>
   /** The text of a secret. @throws SluiceError SECRET_UNKNOWN */
-  secret(name: string): Promise<string>
+  secret(secret: SecretHandle | string): Promise<string>
   /** Aborted when the work is cancelled, timed out, or the process drains. */
   readonly signal: AbortSignal
 }

@@ -22,6 +22,7 @@ export { type CallOptions, stage, type TriggerRule } from './graph-builder.ts'
 export { type CronPlan, cron, type FileArrivalPlan, fileArrival, type Plan } from './plan.ts'
 export type { Arg, Args, Ref } from './reference.ts'
 export { z } from './schema.ts'
+export { type SecretHandle, secret } from './secret.ts'
 export {
   type DocumentSink,
   documents,

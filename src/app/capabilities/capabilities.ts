@@ -66,7 +66,7 @@ export function capabilitiesOver(parts: CapabilityParts, signal: AbortSignal): C
     objects: objectsOver(parts),
     documents: <Document extends object>(collection: string) => documentsOver(calls, collection) as Documents<Document>,
     connection: ((handle) => parts.connections.get(handle.name, signal)) as Capabilities['connection'],
-    secret: (name) => calls.secretText(name),
+    secret: (secret) => calls.secretText(typeof secret === 'string' ? secret : secret.name),
   }
 }
 
