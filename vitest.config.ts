@@ -15,5 +15,13 @@ export default defineConfig({
     execArgv: ['--conditions=sluice-source'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // Decisions are tested to their branches. `npm test` turns this on; it prints nothing unless it is below.
+    coverage: {
+      provider: 'v8',
+      include: ['src/core/**/*.ts'],
+      reporter: [],
+      reportsDirectory: 'node_modules/.vitest-coverage',
+      thresholds: { branches: 95 },
+    },
   },
 })

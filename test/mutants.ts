@@ -77,11 +77,6 @@ export const mutants: readonly Mutant[] = [
       ],
       ['lists have no limit', 'list.length > maxWidth', 'list.length > 2 * maxWidth'],
       ['a result is kept before it is final', 'index < 0 || isTerminal(run.nodes[index]!.state)', 'index < 1_000'],
-      [
-        'every good end looks at the next stage',
-        "state !== 'success' || counts.ended === run.graph.gates[gate]",
-        'counts.ended > 0 || counts.ended === run.graph.gates[gate]',
-      ],
       ['a bad end waits for the others', "state !== 'success' || counts.ended", 'counts.ended'],
       ['a run is judged by all of its nodes', 'run.graph.leaves.filter((leaf)', '[...run.nodes.keys()].filter((leaf)'],
       ['a skipped leaf fails the run', "['success', 'skipped'].includes", "['success'].includes"],

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { node, upstreamOf, workflows } from '../../test/run-world.ts'
+import { node, upstreamOf, workflows } from '../../test/run-plans.ts'
 import { compileGraph, type Graph } from './graph.ts'
 import { triggerRules } from './trigger-rule.ts'
 

@@ -1,7 +1,8 @@
 /** Random workflows played in random orders, with crashes and cancels; `test/run-world.ts` checks every step. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { courses, expectedEnds, type NodePlan, play, upstreamOf, workflows } from '../../test/run-world.ts'
+import { expectedEnds, type NodePlan, upstreamOf, workflows } from '../../test/run-plans.ts'
+import { courses, play } from '../../test/run-world.ts'
 import type { RunProgress } from './run-progress.ts'
 
 const statesOf = (progress: RunProgress) => progress.nodes.map(({ state }) => state)
@@ -22,7 +23,7 @@ describe('a run', () => {
         expect(states).toEqual(expectedEnds(plans, (index) => states[index]!))
         expect(progress.state).toBe(judged(plans, states))
       }),
-      { numRuns: 400 },
+      { numRuns: 300 },
     )
   })
 
@@ -34,7 +35,7 @@ describe('a run', () => {
         expect(states).toEqual(expectedEnds(plans, (index) => states[index]!))
         expect(progress.state).toBe(judged(plans, states))
       }),
-      { numRuns: 400 },
+      { numRuns: 300 },
     )
   })
 
@@ -46,7 +47,7 @@ describe('a run', () => {
         expect(statesOf(progress)).toEqual(plans.map((_, index) => rows.stateOf(index, cancelled)))
         expect(progress.state).toBe(cancelled ? 'cancelled' : judged(plans, statesOf(progress)))
       }),
-      { numRuns: 400 },
+      { numRuns: 300 },
     )
   })
 })

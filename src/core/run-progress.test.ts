@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { node } from '../../test/run-world.ts'
+import { node } from '../../test/run-plans.ts'
 import { compileGraph } from './graph.ts'
 import type { NodeManifest } from './manifest.ts'
 import {
@@ -218,6 +218,15 @@ describe('a cancel', () => {
     expect(states()).toEqual([state])
   })
 
+  it('starts no other task of a map of which some are live', () => {
+    const { start, end, cancel, states } = run([node(0, { over: [1, 2, 3] })])
+    start(0, 0)
+    cancel()
+    expect(start(0, 1)).toBeUndefined()
+    expect(end({ kind: 'cancelled' }, 0, 0).end?.state).toBe('cancelled')
+    expect(states()).toEqual(['cancelled'])
+  })
+
   it('after the last task of a map has started leaves it to end well', () => {
     const { start, play, end, cancel, states } = run([node(0, { over: [1, 2] })])
     play(ok(), 0, 0)
@@ -375,6 +384,21 @@ describe('the end of a run', () => {
     expect(begun.end).toEqual({ state: 'success', error: undefined })
     expect(cancel()).toEqual(nothing)
     expect(progress.state).toBe('success')
+  })
+})
+
+describe('a node', () => {
+  it('falls as soon as its rule can no longer hold', () => {
+    const { play, states } = run([node(0), node(1), node(2, { upstream: [0, 1] })])
+    expect(play(failed(), 0).transitions).toMatchObject([{ node: 0 }, { node: 2, to: 'upstream_failed' }])
+    play(ok(), 1)
+    expect(states()).toEqual(['failed', 'success', 'upstream_failed'])
+  })
+
+  it('starts as soon as no later end can forbid it', () => {
+    const { play } = run([node(0), node(1), node(2, { upstream: [0, 1], rule: 'one_success' })])
+    expect(play(ok(), 1).ready).toEqual([{ node: 2, first: -1, last: -1 }])
+    expect(play(failed(), 0).ready).toEqual([])
   })
 })
 

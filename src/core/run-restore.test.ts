@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { node } from '../../test/run-world.ts'
+import { node } from '../../test/run-plans.ts'
 import { compileGraph } from './graph.ts'
 import type { NodeManifest } from './manifest.ts'
 import { advance, argumentsOf, resultOf, startTask } from './run-progress.ts'

@@ -52,6 +52,7 @@ describe('resolveTemplate', () => {
 
   it('leaves what is not found out of objects and puts null for it in lists', () => {
     const template = { gone: at('param', 'no'), list: [1, at('param', 'no'), at('param', 'text')] }
+    expect(resolve(template)).toStrictEqual({ gone: undefined, list: [1, null, 'word'] })
     expect(JSON.stringify(resolve(template))).toBe('{"list":[1,null,"word"]}')
   })
 
