@@ -162,12 +162,13 @@ rule('the environment', environmentBreaches, {
     'src/core/a.ts': '// process.env\nconst env = { process: 1 }; env.process',
     'src/core/a.test.ts': 'process.env.X',
     'bench/x.ts': 'process.env.X',
+    'apps/x/demo.ts': 'process.env.X',
   },
   wrong: [
     [{ 'src/app/server.ts': 'process.env.PORT' }, [readsEnvironment('src/app/server.ts')]],
     [{ 'src/cli/main.ts': `const x = process['env']` }, [readsEnvironment('src/cli/main.ts')]],
     [{ 'src/engine/a.ts': 'const { env } = process' }, [readsEnvironment('src/engine/a.ts')]],
-    [{ 'apps/x/a.ts': `import { env } from 'node:process'` }, [readsEnvironment('apps/x/a.ts')]],
+    [{ 'apps/x/y/a.ts': `import { env } from 'node:process'` }, [readsEnvironment('apps/x/y/a.ts')]],
   ],
 })
 

@@ -44,7 +44,7 @@ describe('nextAttempt', () => {
 
   it('draws the wait on top of what the other side asked for', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 100 }), fc.nat(1e9), draws, (made, asked, draw) => {
+      fc.property(fc.integer({ min: 1, max: 100 }), fc.nat(604_800_000), draws, (made, asked, draw) => {
         const all = { ...policy, attempts: 101 }
         const own = nextAttempt(all, made, 10, () => draw)
         expect(nextAttempt(all, made, 10, () => draw, asked)).toEqual({
@@ -53,6 +53,7 @@ describe('nextAttempt', () => {
       }),
     )
     expect(nextAttempt(policy, 1, 0, () => 0, 0.2)).toEqual({ retryAt: 1 })
+    expect(nextAttempt(policy, 1, 0, () => 0, 1e300)).toEqual({ retryAt: 604_800_000 })
   })
 
   it.each([-5, Number.NaN, Number.POSITIVE_INFINITY])('ignores %s as what the other side asked for', (asked) => {

@@ -62,7 +62,7 @@ export type NextAttempt = { readonly retryAt: number } | 'exhausted'
  * When the next attempt is due after `attemptsMade` (1 or more) attempts failed.
  * @param random gives numbers in [0, 1).
  * @param retryAfterMs what the other side asked to wait: the wait is drawn on top of it, so that many tasks told the
- *   same do not return in one instant. Ignored unless it is a finite number above 0.
+ *   same do not return in one instant. Ignored unless it is a finite number above 0; at most 7 days.
  */
 export function nextAttempt(
   policy: RetryPolicy,
@@ -73,7 +73,7 @@ export function nextAttempt(
 ): NextAttempt {
   if (attemptsMade >= policy.attempts) return 'exhausted'
   const longest = Math.min(policy.maxMs, policy.baseMs * 2 ** (attemptsMade - 1))
-  const asked = Number.isFinite(retryAfterMs) ? Math.ceil(Math.max(0, retryAfterMs)) : 0
+  const asked = Number.isFinite(retryAfterMs) ? Math.ceil(Math.min(limits.waitMs, Math.max(0, retryAfterMs))) : 0
   return { retryAt: now + asked + Math.round(random() * longest) }
 }
 

@@ -398,7 +398,15 @@ function judge(run: RunProgress): { state: 'success' | 'failed' | 'cancelled'; e
   if (run.cancelRequested) return { state: 'cancelled', error: undefined }
   const bad = run.graph.leaves.filter((leaf) => !['success', 'skipped'].includes(run.nodes[leaf]!.state))
   if (bad.length === 0) return { state: 'success', error: undefined }
-  const failed = run.nodes.flatMap((node, index) => (node.state === 'failed' ? [run.graph.nodes[index]!.id] : []))
-  const named = failed.slice(0, 5).join(', ') + (failed.length > 5 ? ` and ${failed.length - 5} more` : '')
-  return { state: 'failed', error: failed.length > 0 ? `failed: ${named}` : 'no task before the last could succeed' }
+  const failed = namesIn(run, 'failed')
+  return {
+    state: 'failed',
+    error: failed === '' ? `could not start: ${namesIn(run, 'upstream_failed')}` : `failed: ${failed}`,
+  }
+}
+
+/** The first five names of nodes in a state. */
+function namesIn(run: RunProgress, state: TerminalTaskState): string {
+  const names = run.nodes.flatMap((node, index) => (node.state === state ? [run.graph.nodes[index]!.id] : []))
+  return names.slice(0, 5).join(', ') + (names.length > 5 ? ` and ${names.length - 5} more` : '')
 }
