@@ -57,19 +57,19 @@ describe('commands', () => {
   })
 
   it('of a refused group do not leave; its runs are read again and end right', async () => {
-    let refuse = 3
+    const ids = await Promise.all(Array.from({ length: 20 }, () => world.start('none')))
+    let refused = false
     const engine = await world.engine({
       wrap: around(async (sql, _, go) => {
-        if (isCommit(sql) && refuse > 0) {
-          refuse -= 1
+        if (isCommit(sql) && !refused) {
+          refused = true
           throw Object.assign(new Error('refused by the fence: a test'), { code: 'P0001' })
         }
         return go()
       }),
     })
-    const ids = await Promise.all(Array.from({ length: 20 }, () => world.start('none')))
     for (const id of ids) expect(await world.ended(id)).toBe('success')
-    expect(engine.notes.some((note) => note.includes('they are read again'))).toBe(true)
+    expect(engine.notes.some((note) => note.includes('20 runs failed, they are read again'))).toBe(true)
   })
 
   it('survive that what was written was not answered', async () => {
@@ -158,6 +158,20 @@ describe('a fault', () => {
     expect((await world.run(poison)).error).toBe('what it decided cannot be written: a value out of range')
   })
 
+  it('of a decision ends its run alone', async () => {
+    let fails = 1
+    await world.engine({
+      random: () => {
+        if (fails > 0) throw new Error(`it cannot be told (${fails--})`)
+        return Math.random()
+      },
+    })
+    const bad = await world.start('none')
+    expect(await world.ended(bad)).toBe('failed')
+    expect((await world.run(bad)).error).toBe('it cannot be decided: it cannot be told (1)')
+    expect(await world.ended(await world.start('none'))).toBe('success')
+  })
+
   it('of a run whose version is not there ends it', async () => {
     await world.engine()
     const id = await world.start('renamed')
@@ -187,13 +201,12 @@ describe('another engine', () => {
   })
 
   it('takes the runs of one that stopped at once', async () => {
-    const first = await world.engine()
+    const first = await world.engine({ leaseMs: 600_000 })
     const second = await world.engine({ leaseMs: 600_000 })
     const id = await world.start('gated', world.place('handed'))
     await world.started('handed')
     const owner = (await world.run(id)).node_id === first.nodeId ? first : second
     await owner.stop()
-    await world.engine()
     await world.started('handed', 2)
     await world.go('handed')
     expect(await world.ended(id)).toBe('success')
@@ -211,9 +224,13 @@ describe('another engine', () => {
 })
 
 describe('a run', () => {
-  it('never has more tasks at once than it has workers', async () => {
+  it('never has more tasks at once than it has workers, whoever owns it', async () => {
+    const first = await world.engine()
+    const id = await world.start('wide', { n: 200 })
+    await until('it to be under way', async () => (await world.run(id)).seq > 50)
+    await first.crash()
+    await world.db.execute(lapse)
     await world.engine()
-    const id = await world.start('wide', { n: 60 })
     expect(await world.ended(id)).toBe('success')
     let live = 0
     let most = 0

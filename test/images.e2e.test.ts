@@ -142,6 +142,10 @@ describe('a catalog', () => {
       stored.add(name)
     }
     expect(stored).toEqual(expected.union(new Set([sha256(bytes)])))
+    const kept = await rows(`
+      select encode(sha256, 'hex') as sha256 from sluice.object_refs
+      where referrer_kind = 'document' and referrer_id = 'catalogs/sample'`)
+    expect(kept).toEqual([{ sha256: sha256(bytes) }])
   })
 
   it('gives nothing new when it comes again', async () => {
@@ -229,6 +233,17 @@ describe('a picture', () => {
     expect([after.written - before.written, after.duplicate - before.duplicate]).toEqual([1, 1])
     const { items } = await server.get<{ items: { sources: { url: string }[] }[] }>('/api/v1/images?catalog=twins')
     expect(items.map(({ sources }) => sources.map(({ url }) => url).sort())).toEqual([urls])
+  })
+
+  it('and its catalogs are in the documentation of the API', async () => {
+    const { paths } = await server.get<{ paths: Record<string, Record<string, { responses: object }>> }>(
+      '/openapi.json',
+    )
+    const found = (path: string, method: string) => Object.keys(paths[path]?.[method]?.responses ?? {})
+    expect(found('/api/v1/catalogs', 'post')).toContain('202')
+    for (const path of ['', '/{id}', '/{id}/image', '/{id}/raw']) {
+      expect(found(`/api/v1/images${path}`, 'get')).toContain('200')
+    }
   })
 
   it('that is none, or comes from where nobody may look, is rejected with its reason; what may pass is tried again', async () => {

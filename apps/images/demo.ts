@@ -5,7 +5,8 @@
  * adds the catalog `CATALOG` (default the sample) over HTTP, waits until the stream is at rest, and stops both. Results go
  * to standard output, progress to standard error. Exit code 0 when the sum balances, 1 otherwise, 130 when interrupted.
  */
-import { openAsBlob } from 'node:fs'
+import { constants, openAsBlob } from 'node:fs'
+import { access } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { nameOfFile } from './catalog/catalog-name.ts'
@@ -15,6 +16,10 @@ import { balances, since, sumText, type Totals } from './pictures/sum.ts'
 
 const sample = resolve(import.meta.dirname, 'sample/urls.txt')
 const lookMs = 200
+/** No record takes longer without an end or another attempt. */
+const longestStillMs = 600_000
+/** A run that nobody takes up. */
+const longestQueuedMs = 60_000
 
 interface Published {
   readonly published: number
@@ -35,14 +40,15 @@ async function demo(environment: NodeJS.ProcessEnv, signal: AbortSignal): Promis
   const { CATALOG, LIVE } = environment
   const file = CATALOG ? resolve(CATALOG) : sample
   const name = CATALOG ? nameOfFile(file) : 'sample'
-  const content = await openAsBlob(file).catch(() => {
+  await access(file, constants.R_OK).catch(() => {
     throw new Error(`the catalog ${file} cannot be read`)
   })
+  const content = await openAsBlob(file)
   const background: Background[] = []
   try {
     const origin = LIVE === '1' ? undefined : await startOriginProcess(background, signal)
-    const url = await startSluice(background, environment, origin, signal)
-    return await run({ url, name, content, signal, home: resolve(environment.SLUICE_HOME || '.sluice') })
+    const { url, said } = await startSluice(background, environment, origin, signal)
+    return await run({ url, said, name, content, signal, home: resolve(environment.SLUICE_HOME || '.sluice') })
   } finally {
     for (const one of background.reverse()) await one.stop()
   }
@@ -50,6 +56,8 @@ async function demo(environment: NodeJS.ProcessEnv, signal: AbortSignal): Promis
 
 interface Job {
   readonly url: string
+  /** What Sluice said last. */
+  readonly said: readonly string[]
   readonly name: string
   readonly content: Blob
   readonly home: string
@@ -84,6 +92,7 @@ async function run(job: Job): Promise<number> {
 async function untilAtRest(job: Job, runId: string, before: Totals): Promise<Totals> {
   const endedBefore = before.received - before.pending
   const progress = openProgress(process.stderr)
+  let seen = { news: '', at: performance.now() }
   try {
     for (;;) {
       const run = await ask<{ state: string; error: string | null }>(job, `/api/v1/runs/${runId}`)
@@ -97,6 +106,13 @@ async function untilAtRest(job: Job, runId: string, before: Totals): Promise<Tot
         reading,
       })
       if (!reading && totals.pending === 0) return totals
+      const news = `${run.state} ${totals.received} ${totals.pending}`
+      if (news !== seen.news) seen = { news, at: performance.now() }
+      const longestMs = run.state === 'queued' ? longestQueuedMs : longestStillMs
+      if (performance.now() - seen.at > longestMs) {
+        const where = `the run ${runId} is ${run.state}, ${totals.pending} records are pending`
+        throw new Error([`nothing has moved for ${longestMs / 1_000} s: ${where}`, ...job.said].join('\n'))
+      }
       await delay(lookMs, undefined, { signal: job.signal })
     }
   } finally {

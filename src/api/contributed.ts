@@ -64,7 +64,8 @@ function reaches(path: string, other: string): boolean {
 function contributedRoute(parts: ApiParts, { method, path, options }: Endpoint, file: string): Route {
   const answer = options.reply
     ? { description: 'Done', schema: options.reply }
-    : { description: 'As the endpoint decides', type: '*/*' }
+    : { description: 'As the endpoint decides', type: options.type ?? '*/*' }
+  const { status = 200 } = options
   return route<never, never, never>({
     method,
     path,
@@ -74,13 +75,13 @@ function contributedRoute(parts: ApiParts, { method, path, options }: Endpoint, 
     ...(options.query && { query: options.query }),
     ...(options.body && { body: options.body }),
     ...(options.upload && { upload: options.upload }),
-    answers: { 200: answer },
+    answers: { [status]: answer },
     async handle(input) {
       const result = await options.handle(new Request(parts, input))
       if (options.reply === undefined || result instanceof HttpReply) return result
       const parsed = parse(options.reply, result)
       const checked = parsed instanceof Promise ? await parsed : parsed
-      if (!checked.error) return checked.data
+      if (!checked.error) return status === 200 ? checked.data : new HttpReply(status, checked.data)
       const faults = faultsOf(checked.error, '').map(({ where, message }) => `${where} ${message}`)
       throw new SluiceError(
         'INTERNAL',

@@ -26,7 +26,9 @@ export class AttemptLogs {
     this.send = send
   }
 
+  /** From now on until `forget` the attempt is heard; what a function logs after its end is nobody's. */
   of(token: number): Log {
+    if (!this.gathered.has(token)) this.gathered.set(token, { lines: '', seq: 0, total: 0 })
     const at = (level: string) => (message: string, fields?: Record<string, unknown>) =>
       this.add(token, level, message, fields)
     return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
@@ -50,9 +52,8 @@ export class AttemptLogs {
   }
 
   private add(token: number, level: string, message: string, fields: Record<string, unknown> | undefined): void {
-    const gathered = this.gathered.get(token) ?? { lines: '', seq: 0, total: 0 }
-    this.gathered.set(token, gathered)
-    if (gathered.total > maxAttempt) return
+    const gathered = this.gathered.get(token)
+    if (!gathered || gathered.total > maxAttempt) return
     const line = logLine(level, message, fields)
     gathered.total += line.length
     gathered.lines +=

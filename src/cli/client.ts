@@ -68,7 +68,8 @@ export function openClient(url: string, signal?: AbortSignal): Client {
     send: send as Client['send'],
     request: send as Client['request'],
     async upload<Answer>(method: string, path: string, file: string, contentType: string) {
-      const body = await openAsBlob(file).catch((thrown) => {
+      // It throws at once for a file that is not there.
+      const body = await Promise.try(openAsBlob, file).catch((thrown) => {
         throw new SluiceError('USAGE', `${file} cannot be read: ${messageOf(thrown)}`)
       })
       return (await ask(method, path, body, { 'content-type': contentType })) as Answer

@@ -1,6 +1,7 @@
 /** The engine: a node that fires plans, owns runs, takes over those of dead nodes, and keeps history within bounds. */
 import type { Manifest } from '../core/manifest.ts'
 import { messageOf } from '../errors.ts'
+import type { LocalEvents, LocalExecutor } from '../executors/local.ts'
 import { releaseRuns } from '../store/runs.ts'
 import { currentVersion } from '../store/versions.ts'
 import { FirePlans } from './fire-plans.ts'
@@ -9,7 +10,9 @@ import { OwnRuns, type OwnRunsParts } from './own-runs.ts'
 import { Retain, type RetainParts } from './retain.ts'
 import { WatchFiles } from './watch-files.ts'
 
-export interface EngineParts extends OwnRunsParts {
+export interface EngineParts extends Omit<OwnRunsParts, 'executor'> {
+  /** Opened first of all, so that its runners warm up; an attempt's end finds the engine from the first one on. */
+  readonly openExecutor: (ends: Pick<LocalEvents, 'ended' | 'batchEnded'>) => LocalExecutor
   readonly host: string
   readonly pid: number
   /** Default 10,000. */
@@ -20,13 +23,17 @@ export interface EngineParts extends OwnRunsParts {
 
 export interface Engine {
   readonly runs: OwnRuns
-  /** Starts nothing more, writes what is decided, and hands the runs back. */
+  /** Starts nothing more, writes what is decided, ends the runners, and hands the runs back. */
   stop(): Promise<void>
 }
 
 export async function startEngine(parts: EngineParts): Promise<Engine> {
   const { db, nodeId, leaseMs, note } = parts
-  const runs = new OwnRuns(parts)
+  const executor = parts.openExecutor({
+    ended: (attempt, outcome) => runs.ended(attempt, outcome),
+    batchEnded: () => runs.pump(),
+  })
+  const runs = new OwnRuns({ ...parts, executor })
   const plans = new FirePlans(parts)
   const files = new WatchFiles(parts)
   const retain = new Retain({ ...parts, ...parts.retain })
@@ -38,8 +45,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     note,
     onLost: () => {
       note('this engine was taken for dead; it reads its runs again')
-      runs.forgetAll()
-      void runs.wake()
+      void runs.startOver()
     },
   })
   const follow = serially(async () => {
@@ -71,6 +77,8 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
       await Promise.all(unlisten.map((stop) => stop()))
       await Promise.all([plans.stop(), files.stop(), retain.stop()])
       await runs.stop()
+      // Before the runs are anybody's: else their attempts would be tried elsewhere while they still run here.
+      await executor.stop()
       await releaseRuns(db, nodeId)
       await lease.stop()
     },

@@ -6,6 +6,7 @@
 import { dueTicks } from '../core/catch-up.ts'
 import { newRunId } from '../core/ids.ts'
 import type { Manifest } from '../core/manifest.ts'
+import { plannedParams } from '../core/planned-params.ts'
 import { nextTick, parseCron, type Schedule } from '../core/schedule.ts'
 import { messageOf } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
@@ -27,6 +28,8 @@ interface CronEntry {
   readonly schedule: Schedule
   readonly catchUp: CronPlan['catchUp']
   readonly version: string
+  /** JSON text. */
+  readonly params: string
 }
 
 /** Ticks of one plan handled in one transaction. */
@@ -57,6 +60,7 @@ export class FirePlans {
                 schedule: parseCron(plan.pattern, plan.timezone),
                 catchUp: plan.catchUp,
                 version: manifest.hash,
+                params: plannedParams(workflow),
               },
             ]
           : [],
@@ -75,6 +79,7 @@ export class FirePlans {
   private fire(): void {
     clearTimeout(this.timer)
     this.firing = this.firing.then(async () => {
+      if (this.stopped) return
       let wait = longestWaitMs
       try {
         wait = await this.fireDue()
@@ -82,6 +87,7 @@ export class FirePlans {
         this.parts.note(`firing plans failed: ${messageOf(error)}`)
         wait = 1_000
       }
+      clearTimeout(this.timer)
       if (!this.stopped) this.timer = setTimeout(() => this.fire(), wait)
     })
   }
@@ -131,7 +137,7 @@ function newRun(entry: CronEntry, id: string, logicalTime: Date): NewRun {
     version: entry.version,
     plan: entry.plan,
     logicalTime,
-    params: '{}',
+    params: entry.params,
     idempotencyKey: null,
     requestHash: null,
   }

@@ -47,8 +47,11 @@ export class GroupCommit {
     if (this.filling) return
     while (this.underWay < this.depth) {
       this.filling = true
-      this.parts.fill()
-      this.filling = false
+      try {
+        this.parts.fill()
+      } finally {
+        this.filling = false
+      }
       const group = this.takeGroup()
       if (group.length === 0) break
       this.underWay += 1

@@ -7,14 +7,15 @@
  */
 import { compileGraph, type Graph } from '../core/graph.ts'
 import type { Manifest, WorkflowManifest } from '../core/manifest.ts'
-import type { Outcome } from '../core/run-progress.ts'
+import type { Outcome, RunEvent } from '../core/run-progress.ts'
 import { restoreProgress } from '../core/run-restore.ts'
 import { messageOf, SluiceError } from '../errors.ts'
+import { storedResult } from '../executors/attempt.ts'
 import type { LocalExecutor } from '../executors/local.ts'
 import type { AttemptStart } from '../executors/runner-protocol.ts'
 import type { Database } from '../ports/database.ts'
 import { readInbox } from '../store/inbox.ts'
-import { claimRuns, failRun, type OwnedRun as RunRow, reclaimRun } from '../store/runs.ts'
+import { claimRuns, failRun, type OwnedRun as RunRow, reclaimRun, releaseRuns } from '../store/runs.ts'
 import { readRunTasks } from '../store/tasks.ts'
 import { commitGroup } from '../store/transitions.ts'
 import { readVersion } from '../store/versions.ts'
@@ -36,8 +37,8 @@ export interface OwnRunsParts {
   readonly maxRuns?: number
 }
 
+const defaultMaxRuns = 1_000
 const isolations: readonly Isolation[] = ['shared', 'process']
-const storedResult = /^\{"\$object":"([0-9a-f]{64})","bytes":\d+\}$/
 
 export class OwnRuns {
   private readonly runs = new Map<string, OwnedRun>()
@@ -48,6 +49,8 @@ export class OwnRuns {
   private readonly versions = new Map<string, Promise<Map<string, { workflow: WorkflowManifest; graph: Graph }>>>()
   private claiming: Promise<void> | undefined
   private claimAgain = false
+  /** Rows may name this node that it does not hold: a claim whose answer was lost, a run that could not be read. */
+  private strays = false
   private stopped = false
   private readonly reserved = { shared: 0, process: 0 }
   private readonly parts: OwnRunsParts
@@ -94,8 +97,7 @@ export class OwnRuns {
     const run = this.runs.get(attempt.runId)
     if (!run) return
     const { node, mapIndex, token } = attempt
-    run.take({ kind: 'ended', node, mapIndex, token, outcome }, this.parts.clock.now(), this.parts.random)
-    this.changed(run)
+    this.take(run, { kind: 'ended', node, mapIndex, token, outcome })
   }
 
   pump(): void {
@@ -111,23 +113,31 @@ export class OwnRuns {
     await this.group.settled()
   }
 
-  /** Forgets everything, for instance when this node was taken for dead; `wake` reads again what is ours to take. */
-  forgetAll(): void {
+  /** Forgets everything, since this node was taken for dead, and takes again what is still free. */
+  startOver(): Promise<void> {
     for (const run of this.runs.values()) this.forget(run)
+    this.strays = true
+    return this.wake()
   }
 
   private async claimAll(): Promise<void> {
-    const { db, nodeId, maxRuns = 1_000 } = this.parts
+    const { db, nodeId, maxRuns = defaultMaxRuns } = this.parts
     try {
+      if (this.strays) {
+        await releaseRuns(db, nodeId, [...this.runs.keys()])
+        this.strays = false
+      }
       while (!this.stopped && this.runs.size < maxRuns) {
         const limit = Math.min(200, maxRuns - this.runs.size)
         const rows = await claimRuns(db, nodeId, limit)
-        await Promise.all(rows.map((row) => this.adopt(row)))
+        const adopted = await Promise.allSettled(rows.map((row) => this.adopt(row)))
         this.group.pump()
+        for (const result of adopted) if (result.status === 'rejected') throw result.reason
         if (rows.length < limit) break
       }
       await this.drainInbox()
     } catch (error) {
+      this.strays = true
       this.parts.note(`taking runs failed: ${messageOf(error)}`)
     }
   }
@@ -135,13 +145,12 @@ export class OwnRuns {
   private async drainInbox(): Promise<void> {
     for (const message of await readInbox(this.parts.db, this.parts.nodeId)) {
       const run = this.runs.get(message.runId)
-      if (!run) continue
-      run.take({ kind: 'cancel' }, this.parts.clock.now(), this.parts.random)
-      this.changed(run)
+      if (run) this.take(run, { kind: 'cancel' })
     }
     this.group.pump()
   }
 
+  /** Reads a run's rows into memory. @throws what may pass; a run that can never be read ends as failed. */
   private async adopt(row: RunRow): Promise<void> {
     try {
       const found = (await this.workflowsOf(row.version)).get(row.workflow)
@@ -155,6 +164,9 @@ export class OwnRuns {
       }
       const restored = restoreProgress(found.graph, row.params, rows.tasks, rows.widths)
       const run = new OwnedRun(row, found.workflow, restored.progress)
+      const held = this.runs.get(row.id)
+      if (held && held.row.epoch >= row.epoch) return
+      if (held) this.forget(held)
       this.runs.set(row.id, run)
       const now = this.parts.clock.now()
       run.take({ kind: 'begin' }, now, this.parts.random)
@@ -166,15 +178,39 @@ export class OwnRuns {
         const outcome = { kind: 'lost', reason: 'its engine ended' } as const
         run.take({ kind: 'ended', node, mapIndex, token, outcome }, now, this.parts.random)
       }
+      if (row.cancel) run.take({ kind: 'cancel' }, now, this.parts.random)
       this.changed(run)
     } catch (error) {
       this.parts.note(`run ${row.id} of ${row.workflow} cannot be taken up: ${messageOf(error)}`)
-      if (error instanceof SluiceError && !error.retryable)
-        await failRun(this.parts.db, row, this.parts.nodeId, messageOf(error))
+      const held = this.runs.get(row.id)
+      if (held?.row === row) this.forget(held)
+      if (mayPass(error)) throw error
+      await this.fail(row, messageOf(error))
     }
   }
 
+  /** A run that decides what cannot be decided ends as failed, alone. */
+  private take(run: OwnedRun, event: RunEvent): void {
+    this.guarded(run, () => run.take(event, this.parts.clock.now(), this.parts.random))
+    this.changed(run)
+  }
+
+  private guarded<T>(run: OwnedRun, decide: () => T): T | undefined {
+    try {
+      return decide()
+    } catch (error) {
+      this.forget(run)
+      void this.readAgain([run], { wait: false, failure: `it cannot be decided: ${messageOf(error)}` })
+      return undefined
+    }
+  }
+
+  private async fail(row: RunRow, why: string): Promise<void> {
+    this.parts.executor.cancel(await failRun(this.parts.db, row, this.parts.nodeId, why))
+  }
+
   private changed(run: OwnedRun): void {
+    if (this.runs.get(run.row.id) !== run) return
     this.group.mark(run)
     this.queue(run)
   }
@@ -194,72 +230,85 @@ export class OwnRuns {
         free -= started
       }
     }
-    for (const run of this.turn) if (!isolations.some((isolation) => run.canStart(isolation))) this.turn.delete(run)
   }
 
   private startRound(isolation: Isolation, free: number): number {
     const share = Math.max(1, Math.floor(free / this.turn.size))
     let started = 0
-    for (const run of this.turn) {
-      for (let n = 0; n < share && started < free && run.canStart(isolation); n += 1) {
-        if (!run.start(isolation, newToken(this.parts.random))) break
-        started += 1
-      }
-      this.group.mark(run)
-      if (started >= free) break
+    for (let left = this.turn.size; left > 0 && started < free; left -= 1) {
+      const [run] = this.turn
+      if (!run) break
+      this.turn.delete(run)
+      const starts = this.guarded(run, () => this.startSome(run, isolation, Math.min(share, free - started))) ?? 0
+      started += starts
+      this.changed(run)
     }
-    this.reserved[isolation] += started
+    return started
+  }
+
+  private startSome(run: OwnedRun, isolation: Isolation, most: number): number {
+    let started = 0
+    while (started < most && run.canStart(isolation) && run.start(isolation, newToken(this.parts.random))) {
+      this.reserved[isolation] += 1
+      started += 1
+    }
     return started
   }
 
   private act(run: OwnedRun, after: AfterCommit): void {
     this.unreserve(after)
+    run.alone = false
     if (this.runs.get(run.row.id) !== run) return
     for (const isolation of isolations) {
       const attempts = after.starts.filter((start) => start.isolation === isolation).map((start) => start.attempt)
-      if (attempts.length > 0) this.dispatch(run, attempts, isolation)
+      if (attempts.length > 0) this.dispatch(attempts, isolation)
     }
     if (after.kill.length > 0) this.parts.executor.cancel(after.kill)
-    for (const retry of after.retries) this.due.add(retry.at, { run, node: retry.node, mapIndex: retry.mapIndex })
+    if (!this.stopped)
+      for (const retry of after.retries) this.due.add(retry.at, { run, node: retry.node, mapIndex: retry.mapIndex })
     if (after.ended) {
       this.forget(run)
-      if (this.claimAgain || this.runs.size === (this.parts.maxRuns ?? 1_000) - 1) void this.wake()
+      // There was no room for more; runs may wait in the database.
+      if (this.runs.size === (this.parts.maxRuns ?? defaultMaxRuns) - 1) void this.wake()
     }
   }
 
-  private dispatch(run: OwnedRun, attempts: readonly AttemptStart[], isolation: Isolation): void {
+  private dispatch(attempts: readonly AttemptStart[], isolation: Isolation): void {
     try {
       this.parts.executor.start(attempts, isolation)
     } catch (error) {
       // Every runner is gone at this moment: the starts are committed, so they are losses, and tried again.
       for (const attempt of attempts) {
-        const outcome = { kind: 'lost', reason: messageOf(error) } as const
-        run.take(
-          { kind: 'ended', node: attempt.node, mapIndex: attempt.mapIndex, token: attempt.token, outcome },
-          this.parts.clock.now(),
-          this.parts.random,
-        )
+        this.ended(attempt, { kind: 'lost', reason: messageOf(error) })
       }
-      this.changed(run)
     }
   }
 
   private giveUp(runs: readonly OwnedRun[], after: readonly AfterCommit[], error: unknown): void {
-    const unreachable = error instanceof SluiceError && error.retryable
+    const wait = mayPass(error)
     this.parts.note(`a write for ${runs.length} runs failed, they are read again: ${messageOf(error)}`)
     for (const dropped of after) this.unreserve(dropped)
     for (const run of runs) this.forget(run)
-    void this.readAgain(runs, unreachable, runs.length === 1 && !unreachable, messageOf(error))
+    const poison = runs.length === 1 && runs[0]!.alone && !wait
+    void this.readAgain(runs, {
+      wait,
+      failure: poison ? `what it decided cannot be written: ${messageOf(error)}` : undefined,
+    })
   }
 
-  private async readAgain(runs: readonly OwnedRun[], wait: boolean, poison: boolean, why: string): Promise<void> {
+  /** `failure`: these runs are beyond help, and end. `wait`: it was not their fault, so they need not be apart. */
+  private async readAgain(
+    runs: readonly OwnedRun[],
+    { wait, failure }: { readonly wait: boolean; readonly failure: string | undefined },
+  ): Promise<void> {
     for (let delay = 50; !this.stopped; delay = Math.min(delay * 2, 2_000)) {
       try {
-        for (const { row, alone } of runs) {
+        for (const { row } of runs) {
+          if (this.runs.has(row.id)) continue
           const again = await reclaimRun(this.parts.db, row.id, this.parts.nodeId)
           if (!again) continue
-          if (poison && alone) {
-            await failRun(this.parts.db, again, this.parts.nodeId, `what it decided cannot be written: ${why}`)
+          if (failure !== undefined) {
+            await this.fail(again, failure)
             continue
           }
           await this.adopt(again)
@@ -302,6 +351,15 @@ export class OwnRuns {
 function compileAll(version: string, manifest: Manifest | undefined) {
   if (!manifest) throw new SluiceError('NOT_FOUND', `version ${version} is not stored`)
   return new Map(manifest.workflows.map((workflow) => [workflow.name, { workflow, graph: compileGraph(workflow) }]))
+}
+
+/** SQLSTATE classes: rolled back for others' sake, no room, not in the right state, stopped by an operator, system error. */
+const passing = /^(40|53|55|57|58)/
+
+/** Whether the same may go well later; what is about the run itself never does. */
+function mayPass(error: unknown): boolean {
+  if (error instanceof SluiceError) return error.retryable
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' && passing.test(error.code)
 }
 
 /** 52 random bits, never 0. */

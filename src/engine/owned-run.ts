@@ -53,7 +53,9 @@ export class OwnedRun {
   }
 
   get hasChange(): boolean {
-    return this.transitions.length > 0 || this.state !== undefined || this.expanded.length > 0
+    if (this.transitions.length > 0 || this.state !== undefined || this.expanded.length > 0) return true
+    // A cancel may change no row until the attempts have stopped; that they be stopped goes the same way.
+    return this.after.kill.length > 0
   }
 
   /** Whether a task could start if a runner is free. */

@@ -26,6 +26,7 @@ export interface RetainParts {
   readonly historyMs: number
 }
 
+const firstMs = 60_000
 const everyMs = 3_600_000
 /** The sweep waits this long after the last need of an object. */
 const graceMs = 24 * 3_600_000
@@ -33,7 +34,7 @@ const batch = 500
 
 export class Retain {
   private timer: NodeJS.Timeout | undefined
-  private working = Promise.resolve()
+  private working: Promise<void> = Promise.resolve()
   private stopped = false
   private readonly parts: RetainParts
 
@@ -47,17 +48,20 @@ export class Retain {
     await makeLedgerPartitions(this.parts.db)
   }
 
-  start(): void {
-    this.timer = setInterval(() => {
-      this.working = this.working.then(async () => {
-        await this.once().catch((error) => this.parts.note(`retention failed: ${messageOf(error)}`))
-      })
-    }, everyMs)
+  /** The first round comes soon, for a process that seldom lives an hour. */
+  start(waitMs = firstMs): void {
+    this.timer = setTimeout(() => {
+      this.working = this.once()
+        .catch((error) => this.parts.note(`retention failed: ${messageOf(error)}`))
+        .then(() => {
+          if (!this.stopped) this.start(everyMs)
+        })
+    }, waitMs)
   }
 
   async stop(): Promise<void> {
     this.stopped = true
-    clearInterval(this.timer)
+    clearTimeout(this.timer)
     await this.working
   }
 

@@ -7,7 +7,8 @@ import { type FSWatcher, watch } from 'node:fs'
 import { glob, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { newRunId } from '../core/ids.ts'
-import type { Manifest } from '../core/manifest.ts'
+import type { Manifest, WorkflowManifest } from '../core/manifest.ts'
+import { plannedParams } from '../core/planned-params.ts'
 import { messageOf } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
 import type { FileArrivalPlan } from '../sdk/plan.ts'
@@ -26,9 +27,10 @@ export interface WatchFilesParts {
 interface Seen {
   readonly size: number
   readonly modifiedMs: number
-  /** When this state was first seen, and when the file was last fired. */
+  /** When this state was first seen. */
   readonly since: number
-  readonly fired: number
+  /** Since when there is a change that started nothing yet. */
+  readonly openSince: number | undefined
 }
 
 const sweepMs = 10_000
@@ -47,7 +49,7 @@ export class WatchFiles {
     await this.stop()
     this.plans = manifest.workflows.flatMap((workflow) =>
       workflow.plans.flatMap((plan) =>
-        plan.kind === 'file-arrival' ? [new WatchedPlan(this.parts, workflow.name, plan, manifest.hash)] : [],
+        plan.kind === 'file-arrival' ? [new WatchedPlan(this.parts, workflow, plan, manifest.hash)] : [],
       ),
     )
     for (const plan of this.plans) plan.wake()
@@ -62,23 +64,28 @@ export class WatchFiles {
 class WatchedPlan {
   private watcher: FSWatcher | undefined
   private timer: NodeJS.Timeout | undefined
+  private nudge: NodeJS.Timeout | undefined
   private looking = Promise.resolve()
-  private readonly seen = new Map<string, Seen>()
+  /** Empty until the first look reads what was fired before. */
+  private seen: Map<string, Seen> | undefined
+  private lastTick = 0
   private stopped = false
   private readonly folder: string
   private readonly parts: WatchFilesParts
   private readonly workflow: string
+  private readonly paramsOf: (file: string) => string
   private readonly plan: FileArrivalPlan & { readonly name: string }
   private readonly version: string
 
   constructor(
     parts: WatchFilesParts,
-    workflow: string,
+    workflow: WorkflowManifest,
     plan: FileArrivalPlan & { readonly name: string },
     version: string,
   ) {
     this.parts = parts
-    this.workflow = workflow
+    this.workflow = workflow.name
+    this.paramsOf = (file) => plannedParams(workflow, { file })
     this.plan = plan
     this.version = version
     const segments = plan.glob.split('/')
@@ -93,6 +100,7 @@ class WatchedPlan {
   async stop(): Promise<void> {
     this.stopped = true
     clearTimeout(this.timer)
+    clearTimeout(this.nudge)
     this.watcher?.close()
     await this.looking
   }
@@ -103,11 +111,18 @@ class WatchedPlan {
     this.watchFolder()
     let wait = sweepMs
     try {
-      for (const path of await this.files()) wait = Math.min(wait, await this.consider(path))
+      this.seen ??= await this.remembered()
+      for (const path of await this.files()) wait = Math.min(wait, await this.consider(path, this.seen))
     } catch (error) {
       this.parts.note(`watching ${this.plan.glob} failed: ${messageOf(error)}`)
     }
+    clearTimeout(this.timer)
     if (!this.stopped) this.timer = setTimeout(() => this.wake(), wait)
+  }
+
+  private async remembered(): Promise<Map<string, Seen>> {
+    const known = await knownFiles(this.parts.db, this.workflow, this.plan.name)
+    return new Map([...known].map(([path, state]) => [path, { ...state, since: 0, openSince: undefined }]))
   }
 
   private watchFolder(): void {
@@ -125,8 +140,11 @@ class WatchedPlan {
 
   /** Many events of one change lead to one look. */
   private soon(): void {
-    clearTimeout(this.timer)
-    if (!this.stopped) this.timer = setTimeout(() => this.wake(), 50)
+    if (this.stopped || this.nudge) return
+    this.nudge = setTimeout(() => {
+      this.nudge = undefined
+      this.wake()
+    }, 50)
   }
 
   private async files(): Promise<string[]> {
@@ -136,35 +154,33 @@ class WatchedPlan {
   }
 
   /** Gives after how many milliseconds to look at this file again. */
-  private async consider(path: string): Promise<number> {
+  private async consider(path: string, seen: Map<string, Seen>): Promise<number> {
     const now = this.parts.clock.now()
     const found = await stat(join(this.parts.projectDir, path)).catch(() => undefined)
     if (!found?.isFile()) return sweepMs
     const state = { size: found.size, modifiedMs: Math.floor(found.mtimeMs) }
-    const before = this.seen.get(path) ?? (await this.known(path, now))
+    const before = seen.get(path)
     const same = before !== undefined && before.size === state.size && before.modifiedMs === state.modifiedMs
+    if (same && before.openSince === undefined) return sweepMs
     const since = same ? before.since : now
-    const fired = before?.fired ?? 0
-    this.seen.set(path, { ...state, since, fired })
-    if (same && fired >= since) return sweepMs
+    const openSince = before?.openSince ?? now
+    seen.set(path, { ...state, since, openSince })
+    // The time of change counts too, so that a file that came while nothing watched need not rest again.
     const rested = now - Math.min(since, Math.max(state.modifiedMs, since - this.plan.restMs))
-    const restless = fired > 0 ? now - fired : now - since
-    if (rested < this.plan.restMs && restless < restlessMs) return this.plan.restMs - rested
+    const open = now - openSince
+    if (rested < this.plan.restMs && open < restlessMs) return Math.min(this.plan.restMs - rested, restlessMs - open)
     await this.fire(path, state)
-    this.seen.set(path, { ...state, since, fired: this.parts.clock.now() })
-    return this.plan.restMs
-  }
-
-  private async known(path: string, now: number): Promise<Seen | undefined> {
-    const known = (await knownFiles(this.parts.db, this.workflow, this.plan.name)).get(path)
-    return known && { ...known, since: now, fired: now }
+    seen.set(path, { ...state, since, openSince: undefined })
+    return sweepMs
   }
 
   private async fire(path: string, state: { size: number; modifiedMs: number }): Promise<void> {
     const { db, clock, random } = this.parts
     const now = clock.now()
     const runId = newRunId(now, random)
-    const tick = { workflow: this.workflow, plan: this.plan.name, logicalTime: new Date(now) }
+    // A tick is named by its time, and each arrival is one.
+    this.lastTick = Math.max(now, this.lastTick + 1)
+    const tick = { workflow: this.workflow, plan: this.plan.name, logicalTime: new Date(this.lastTick) }
     await db.transaction(async (session) => {
       if (!(await recordArrival(session, { workflow: this.workflow, plan: this.plan.name, path, ...state, runId })))
         return
@@ -182,7 +198,7 @@ class WatchedPlan {
           plan: this.plan.name,
           // Files have no logical time: two may arrive in one millisecond, and each is a run.
           logicalTime: null,
-          params: JSON.stringify({ file: path }),
+          params: this.paramsOf(path),
           idempotencyKey: null,
           requestHash: null,
         },

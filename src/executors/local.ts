@@ -8,6 +8,7 @@
  * 3. A runner is replaced after `recycleAfter` attempts or above `maxRssBytes`, when it has nothing under way.
  */
 import type { ChildProcess } from 'node:child_process'
+import type { Readable } from 'node:stream'
 import type { Outcome } from '../core/run-progress.ts'
 import { SluiceError } from '../errors.ts'
 import { attemptError, timeLimitPassed } from './attempt.ts'
@@ -46,6 +47,8 @@ export interface LocalEvents {
   /** A runner's own output and what became of it. */
   note(line: string): void
 }
+
+const longestLine = 64 * 1024
 
 interface Live {
   readonly attempt: AttemptStart
@@ -169,7 +172,7 @@ export class LocalExecutor {
     })
     child.once('exit', (code, signal) => this.gone(runner, signal ?? `exit code ${code}`))
     for (const output of [child.stdout, child.stderr]) {
-      output?.setEncoding('utf8').on('data', (text: string) => this.events.note(text.trimEnd()))
+      if (output) eachLine(output.setEncoding('utf8'), (line) => this.events.note(line))
     }
     return runner
   }
@@ -283,6 +286,22 @@ export class LocalExecutor {
     // A closed channel means that the exit event is near; it tells what was lost.
     if (runner.process.connected) runner.process.send(message, () => {})
   }
+}
+
+/** Whole lines, so that what is looked for in them is not cut in two; of a longer one parts of 64 KiB. */
+function eachLine(output: Readable, onLine: (line: string) => void): void {
+  let held = ''
+  output.on('data', (text: string) => {
+    const lines = (held + text).split('\n')
+    held = lines.pop()!
+    for (const line of lines) onLine(line)
+    if (held.length < longestLine) return
+    onLine(held)
+    held = ''
+  })
+  output.on('end', () => {
+    if (held !== '') onLine(held)
+  })
 }
 
 /** Its runner was killed for it, so this is no loss but its own failure. One that was cancelled ends as cancelled. */

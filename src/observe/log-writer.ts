@@ -1,6 +1,7 @@
 /**
  * Writes log lines to the hot tier: redacted, and in groups (what gathered while the last write was under way is the
- * next). What cannot be written is kept and tried again, up to 64 MiB; beyond that the oldest lines are lost, counted.
+ * next). What cannot be written is tried 5 times in as many seconds while up to 64 MiB wait; beyond that the oldest lines
+ * are lost, counted.
  */
 import { messageOf } from '../errors.ts'
 import type { Session } from '../ports/database.ts'
@@ -10,6 +11,7 @@ import { appendLogs, type LogChunk } from '../store/logs.ts'
 const maxKept = 64 * 1024 * 1024
 const maxGroup = 4 * 1024 * 1024
 const retryMs = 1_000
+const mostTries = 5
 
 export class LogWriter {
   private waiting: LogChunk[] = []
@@ -34,9 +36,7 @@ export class LogWriter {
       this.size -= this.waiting.shift()!.lines.length
       this.lost += 1
     }
-    this.writing ??= this.write().finally(() => {
-      this.writing = undefined
-    })
+    if (this.waiting.length > 0) this.writing ??= this.write()
   }
 
   /** Resolves when all that was added is written, or cannot be. */
@@ -55,11 +55,15 @@ export class LogWriter {
           this.note(
             `log lines could not be written: ${messageOf(error)}${this.lost > 0 ? `; ${this.lost} chunks lost` : ''}`,
           )
-          if (tries === 5) break
+          if (tries === mostTries) {
+            this.lost += group.length
+            break
+          }
           await new Promise((resolve) => setTimeout(resolve, retryMs))
         }
       }
     }
+    this.writing = undefined
   }
 
   private takeGroup(): LogChunk[] {

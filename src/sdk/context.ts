@@ -46,8 +46,8 @@ export interface ListOptions {
 export interface Documents<Document extends object = Record<string, unknown>> {
   /** Byte fields come as Uint8Array when `bytes` is true, otherwise they are left out. */
   get(key: string, options?: { readonly bytes?: boolean }): Promise<Document | undefined>
-  /** Inserts or replaces. */
-  put(key: string, document: Document): Promise<void>
+  /** Inserts or replaces. `objects` (sha256) are then kept as long as the document is, those of earlier puts too. */
+  put(key: string, document: Document, options?: { readonly objects?: readonly string[] }): Promise<void>
   /** Ordered by time of insertion; without byte fields. */
   list(options?: ListOptions): Promise<Page<Document>>
 }

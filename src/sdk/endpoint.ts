@@ -29,8 +29,12 @@ export interface EndpointOptions<Params, Query, Body, Reply> {
   readonly body?: Schema<Body>
   /** Content types that are taken as raw bytes, and how many bytes at most. */
   readonly upload?: { readonly types: readonly string[]; readonly maxBytes: number }
-  /** What a plain answer must look like (status 200). Left out: the endpoint answers with `reply`. */
+  /** What a plain answer must look like. Left out: the endpoint answers with `reply`. */
   readonly reply?: Schema<Reply>
+  /** Status of its answer when all went well, for a plain answer and for the documentation; default 200. */
+  readonly status?: number
+  /** Content type of its answer, for the documentation, where the endpoint answers with `reply` and bytes. */
+  readonly type?: string
   /** @throws what is thrown as SluiceError becomes a problem document with its code. */
   handle(request: EndpointRequest<Params, Query, Body>): Promise<Reply | HttpReply> | Reply | HttpReply
 }

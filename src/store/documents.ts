@@ -33,7 +33,7 @@ const listStatement = statement<{ seq: number; body: Body }>(
  *
  * `list` goes by the time of insertion; a document whose transaction ends while a reader pages past its place may be
  * left out of that reading.
- * @throws SluiceError INVALID_INPUT (put), INVALID_CURSOR, USAGE (list)
+ * @throws SluiceError INVALID_INPUT, OBJECT_NOT_FOUND (put), INVALID_CURSOR, USAGE (list)
  */
 export function openDocuments<Document extends object = Body>(
   database: Database,
@@ -46,7 +46,7 @@ export function openDocuments<Document extends object = Body>(
       if (row === undefined) return undefined
       return (options?.bytes ? { ...row.body, ...(await bytesOf(key)) } : row.body) as Document
     },
-    put: (key, document) => put(database, objects, collection, key, document),
+    put: (key, document, options) => put(database, objects, collection, key, document, options?.objects ?? []),
     list: (options) => list<Document>(database, collection, options),
   }
 
@@ -65,6 +65,7 @@ async function put(
   collection: string,
   key: string,
   document: object,
+  named: readonly string[],
 ): Promise<void> {
   const encoded = encodeDocument(document)
   const fault = keyFault(key) ?? (isRefusal(encoded) ? encoded : undefined)
@@ -81,11 +82,11 @@ async function put(
       collection,
       fields.map((field) => ({ ...field, key })),
     )
-    const spilled = fields.flatMap((field) => ('object' in field ? [field.object] : []))
-    if (spilled.length > 0)
+    const kept = [...named, ...fields.flatMap((field) => ('object' in field ? [field.object] : []))]
+    if (kept.length > 0)
       await objects.refer(
         session,
-        spilled.map((sha256) => ({ sha256, document: referrer })),
+        kept.map((sha256) => ({ sha256, document: referrer })),
       )
   })
 }

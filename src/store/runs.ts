@@ -62,6 +62,8 @@ export interface OwnedRun {
   readonly state: 'queued' | 'running'
   readonly epoch: number
   readonly seq: number
+  /** Somebody wants it cancelled. */
+  readonly cancel: boolean
 }
 
 /** Takes over runs that nobody owns, or whose owner's lease has lapsed; oldest first. */
@@ -76,7 +78,8 @@ const claim = statement<OwnedRun>(
      order by id limit $2 for update skip locked
    ) as free
    where r.id = free.id
-   returning r.id, r.workflow, r.version, r.params::text as params, r.state, r.epoch, r.seq::float8 as seq`,
+   returning r.id, r.workflow, r.version, r.params::text as params, r.state, r.epoch, r.seq::float8 as seq,
+     exists (select from sluice.inbox i where i.run_id = r.id and i.kind = 'cancel') as cancel`,
 )
 
 export function claimRuns(session: Session, nodeId: string, limit: number): Promise<OwnedRun[]> {
@@ -86,9 +89,10 @@ export function claimRuns(session: Session, nodeId: string, limit: number): Prom
 /** Reads a run of ours again, with a new epoch, so that nothing which is still under way for it can be accepted. */
 const reclaim = statement<OwnedRun>(
   'runs.reclaim',
-  `update sluice.runs set epoch = epoch + 1
-   where id = $1 and node_id = $2 and state in ('queued', 'running')
-   returning id, workflow, version, params::text as params, state, epoch, seq::float8 as seq`,
+  `update sluice.runs r set epoch = r.epoch + 1
+   where r.id = $1 and r.node_id = $2 and r.state in ('queued', 'running')
+   returning r.id, r.workflow, r.version, r.params::text as params, r.state, r.epoch, r.seq::float8 as seq,
+     exists (select from sluice.inbox i where i.run_id = r.id and i.kind = 'cancel') as cancel`,
 )
 
 export async function reclaimRun(session: Session, id: string, nodeId: string): Promise<OwnedRun | undefined> {
@@ -97,13 +101,17 @@ export async function reclaimRun(session: Session, id: string, nodeId: string): 
 
 const release = statement(
   'runs.release',
-  `update sluice.runs set node_id = null
-   where node_id = $1 and state in ('queued', 'running') and id <> all ($2::uuid[])`,
+  `with released as (
+     update sluice.runs set node_id = null
+     where node_id = $1 and state in ('queued', 'running') and id <> all ($2::uuid[])
+     returning id
+   )
+   select pg_notify('sluice_runs', '') from released limit 1`,
 )
 
-/** Hands the runs of a node back but for those named, for any node to take. */
-export async function releaseRuns(session: Session, nodeId: string, but: readonly string[] = []): Promise<number> {
-  return session.execute(release, [nodeId, but])
+/** Hands the runs of a node back but for those named, and wakes the engines to take them. */
+export async function releaseRuns(session: Session, nodeId: string, but: readonly string[] = []): Promise<void> {
+  await session.execute(release, [nodeId, but])
 }
 
 /** Ends a run that its owner cannot go on with, and its open tasks. The log says so like any other change of state. */

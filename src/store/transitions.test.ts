@@ -18,9 +18,11 @@ afterAll(async () => {
   await world.close()
 })
 
+const claimed = new Map<string, OwnedRun>()
 async function newRun(): Promise<OwnedRun> {
   const id = await world.start('gated', world.place('x'))
-  return (await claimRuns(world.db, node, 1_000)).find((run) => run.id === id)!
+  for (const run of await claimRuns(world.db, node, 1_000)) claimed.set(run.id, run)
+  return claimed.get(id)!
 }
 
 const plain = { node: 0, mapIndex: -1, attempt: 1, token: 7, losses: 0 } as const
@@ -127,10 +129,10 @@ describe('a group', () => {
   })
 
   it('and another for other runs go at once; of two for one run the second waits and is refused', async () => {
-    const runs = await Promise.all([running(), running(), running()])
+    const runs = [await running(), await running(), await running()] as const
     await Promise.all([
-      commitGroup(world.db, node, [changeOf(runs[0]!, 2, succeeds), changeOf(runs[1]!, 2, succeeds)]),
-      commitGroup(world.db, node, [changeOf(runs[2]!, 2, succeeds)]),
+      commitGroup(world.db, node, [changeOf(runs[0], 2, succeeds), changeOf(runs[1], 2, succeeds)]),
+      commitGroup(world.db, node, [changeOf(runs[2], 2, succeeds)]),
     ])
     const run = await running()
     const both = await Promise.allSettled([1, 2].map(() => commitGroup(world.db, node, [changeOf(run, 2, succeeds)])))
@@ -138,7 +140,8 @@ describe('a group', () => {
   })
 
   it('of many runs in opposite orders does not deadlock', async () => {
-    const runs = await Promise.all(Array.from({ length: 40 }, running))
+    const runs: OwnedRun[] = []
+    for (let n = 0; n < 40; n += 1) runs.push(await running())
     const [left, right] = [
       runs.map((run) => changeOf(run, 2, fails)),
       runs.toReversed().map((run) => changeOf(run, 2, fails)),

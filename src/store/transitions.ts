@@ -16,7 +16,7 @@ export interface RunChange {
   readonly epoch: number
   /** The sequence before this change. */
   readonly seq: number
-  /** Set when the run's own state changes; it is the last transition then. */
+  /** Set when the run's own state changes; these are the last transitions then. */
   readonly state?: { readonly from: string; readonly to: string; readonly error?: string | undefined }
   readonly transitions: readonly Transition[]
   readonly expanded: readonly { readonly node: number; readonly width: number }[]
@@ -125,9 +125,11 @@ export async function commitGroup(session: Session, nodeId: string, changes: rea
       else addSettled(settles, run, t)
     }
     for (const { node, width } of change.expanded) add(widths, run, node, width)
-    if (change.state) {
+    let from = change.state?.from
+    for (const to of change.state ? stepsOf(change.state) : []) {
       seq += 1
-      add(log, run, seq, -1, -1, change.epoch, change.state.from, change.state.to, change.state.error)
+      add(log, run, seq, -1, -1, change.epoch, from, to, change.state?.error)
+      from = to
     }
     const [id, epoch, at, added, state, error] = runs as [Column, Column, Column, Column, Column, Column]
     id.add(change.runId)
@@ -150,7 +152,12 @@ export async function commitGroup(session: Session, nodeId: string, changes: rea
 
 /** How many transitions a change adds, its run's own included. */
 export function lengthOf(change: RunChange): number {
-  return change.transitions.length + (change.state ? 1 : 0)
+  return change.transitions.length + (change.state ? stepsOf(change.state).length : 0)
+}
+
+/** A run without a task to run (it maps over nothing) begins and ends at once. */
+function stepsOf({ from, to }: { readonly from: string; readonly to: string }): readonly string[] {
+  return from === 'queued' && to === 'success' ? ['running', 'success'] : [to]
 }
 
 /** A statement changes a row once: an attempt that failed and was cancelled before its retry ends as cancelled at once. */

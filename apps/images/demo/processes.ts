@@ -11,6 +11,7 @@ const root = resolve(import.meta.dirname, '../../..')
 const originMain = resolve(import.meta.dirname, '../origin/main.ts')
 /** After this a process that was told to stop is killed. */
 const stopMs = 45_000
+const keptLines = 20
 
 /** Gives the origin's URL. It ends by itself when this process is gone: its standard input closes. */
 export async function startOriginProcess(background: Background[], signal: AbortSignal): Promise<string> {
@@ -24,13 +25,16 @@ export async function startOriginProcess(background: Background[], signal: Abort
   return (JSON.parse(line) as { url: string }).url
 }
 
-/** Gives the URL of the API, on a port that is free. Whoever runs on this data already makes it fail. */
+/**
+ * Gives the URL of the API, on a port that is free, and the last lines that Sluice said, which go on changing. Whoever
+ * runs on this data already makes it fail.
+ */
 export async function startSluice(
   background: Background[],
   environment: NodeJS.ProcessEnv,
   origin: string | undefined,
   signal: AbortSignal,
-): Promise<string> {
+): Promise<{ readonly url: string; readonly said: readonly string[] }> {
   const web = { kind: 'fetch', timeout: '60s', rewrite: [{ from: 'https://picsum.photos', to: origin }] }
   const child = spawn(process.execPath, ['bin/sluice.mjs', 'serve', '--port', '0'], {
     cwd: root,
@@ -38,26 +42,29 @@ export async function startSluice(
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   background.push(stopping(child))
-  const line = await firstLine(child, 'stderr', /ready at http/, signal)
-  return /http:\/\/[^\s/]+:\d+/.exec(line)?.[0] as string
+  const said: string[] = []
+  const line = await firstLine(child, 'stderr', /ready at http/, signal, said)
+  return { url: /http:\/\/[^\s/]+:\d+/.exec(line)?.[0] as string, said }
 }
 
-/** The first line that matches; what came instead is the error when the process ends before. The rest is read and left. */
+/** The first line that matches; what came instead is the error when the process ends before. Reads on, for `said`. */
 function firstLine(
   child: ChildProcess,
   from: 'stdout' | 'stderr',
   wanted: RegExp,
   signal: AbortSignal,
+  said: string[] = [],
 ): Promise<string> {
   return new Promise((found, failed) => {
-    const said: string[] = []
     const lines = createInterface({ input: child[from] as NodeJS.ReadableStream })
     lines.on('line', (line) => {
-      if (said.length < 20) said.push(line)
+      said.push(line)
+      if (said.length > keptLines) said.shift()
       if (wanted.test(line)) found(line)
     })
     child.on('error', failed)
-    child.on('exit', (code) => lines.once('close', () => failed(endedEarly(said, code))))
+    // All that it said has come by then, and is in lines a turn later.
+    child.on('close', (code) => setImmediate(() => failed(endedEarly(said, code))))
     signal.addEventListener('abort', () => failed(new Error('interrupted')), { once: true })
   })
 }

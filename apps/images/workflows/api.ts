@@ -60,6 +60,7 @@ export const getImage = endpoint('GET /api/v1/images/:id', {
 
 export const getImageBytes = endpoint('GET /api/v1/images/:id/image', {
   summary: 'The grey image: PNG bytes',
+  type: 'image/png',
   params: pictureParams,
   async handle({ params, documents, headers }) {
     const known = await factsOf(documents, params.id)
@@ -72,6 +73,7 @@ export const getImageBytes = endpoint('GET /api/v1/images/:id/image', {
 
 export const getRawImage = endpoint('GET /api/v1/images/:id/raw', {
   summary: 'The picture as it was fetched',
+  type: 'image/*',
   params: pictureParams,
   async handle({ params, documents, objects, headers }) {
     const { rawSha256, rawMimeType, bytes } = await factsOf(documents, params.id)
@@ -136,6 +138,7 @@ export const addCatalog = endpoint('POST /api/v1/catalogs', {
   body: urlList.optional(),
   upload: { types: ['text/plain', 'application/octet-stream'], maxBytes: maxUploadBytes },
   reply: startedShape,
+  status: 202,
   async handle({ query, body, upload, objects, headers, start }) {
     const name = body?.name ?? query.name
     if (name === undefined) return missing('/query/name', 'is needed with an upload')

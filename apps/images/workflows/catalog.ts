@@ -1,4 +1,4 @@
-import { resolve } from 'node:path'
+import { isAbsolute, resolve } from 'node:path'
 import { action, fileArrival, SluiceError, workflow, z } from 'sluice'
 import { keepRested } from '../catalog/arrive.ts'
 import { startsWith } from '../catalog/catalog-lines.ts'
@@ -18,6 +18,9 @@ const keepCatalog = action('keep-catalog', {
   async run({ input, objects, signal }) {
     const { file, sha256 } = input
     if ((file === '') === (sha256 === '')) throw new SluiceError('INVALID_INPUT', 'Give either file or sha256')
+    if (isAbsolute(file) || file.split('/').includes('..')) {
+      throw new SluiceError('INVALID_INPUT', `The file ${file} must lie in the project; upload others`)
+    }
     const name = input.name === '' ? nameOfFile(file) : input.name
     if (!catalogNamePattern.test(name)) {
       throw new SluiceError(
@@ -64,7 +67,9 @@ const publishLines = action('publish-lines', {
     const before = await catalogs.get(name)
     const state = stateAfter(before, { ...reading.found(), name, version: sha256, bytes }, new Date().toISOString())
     // A run that was overtaken by one of a later generation leaves what that one has written.
-    if (before === undefined || before.generation <= plan.generation) await catalogs.put(name, state)
+    if (before === undefined || before.generation <= plan.generation) {
+      await catalogs.put(name, state, { objects: [sha256] })
+    }
     log.info('lines published', { catalog: name, generation: plan.generation, ...sent })
     const { lines, blank, malformed } = state
     return { catalog: name, lines, published: sent.published, known: lines - blank - sent.published, blank, malformed }

@@ -10,7 +10,7 @@ export interface CapabilityCalls {
   /** To be awaited before the object becomes visible. */
   claimObject(object: ObjectInfo): Promise<void>
   getDocument(collection: string, key: string, bytes: boolean): Promise<object | undefined>
-  putDocument(collection: string, key: string, document: object): Promise<void>
+  putDocument(collection: string, key: string, document: object, objects: readonly string[]): Promise<void>
   listDocuments(collection: string, options: ListOptions): Promise<Page<object>>
   /** With secrets filled in. @throws SluiceError CONNECTION_UNKNOWN, SECRET_UNKNOWN */
   connectionSettings(name: string, kind: string): Promise<ConnectionSettings>

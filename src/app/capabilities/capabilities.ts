@@ -90,7 +90,7 @@ function objectsOver({ calls, store, projectDir }: CapabilityParts): Objects {
 function documentsOver(calls: CapabilityCalls, collection: string): Documents<object> {
   return {
     get: (key, options) => calls.getDocument(collection, key, options?.bytes ?? false),
-    put: (key, document) => calls.putDocument(collection, key, document),
+    put: (key, document, options) => calls.putDocument(collection, key, document, options?.objects ?? []),
     list: (options) => calls.listDocuments(collection, options ?? {}),
   }
 }

@@ -28,7 +28,8 @@ export function directCalls(parts: DirectParts): CapabilityCalls {
   return {
     claimObject: groupedClaims(db, parts.claimant, claimMs),
     getDocument: (collection, key, bytes) => openDocuments<object>(db, objects, collection).get(key, { bytes }),
-    putDocument: (collection, key, document) => openDocuments<object>(db, objects, collection).put(key, document),
+    putDocument: (collection, key, document, named) =>
+      openDocuments<object>(db, objects, collection).put(key, document, { objects: named }),
     listDocuments: (collection, options) => openDocuments<object>(db, objects, collection).list(options),
     connectionSettings: async (name, kind) => revealSettings(connections.get(name, kind), secrets),
     secretText: async (name) => secrets.get(name).reveal(),
@@ -47,9 +48,9 @@ export function attemptCalls(parts: DirectParts, calls: CapabilityCalls, key: At
         await referToObjects(session, parts.claimant, [{ sha256: object.sha256, kind: 'run', id: key.runId }])
       })
     },
-    putDocument: async (collection, name, document) => {
+    putDocument: async (collection, name, document, named) => {
       await guardAttempt(db, key)
-      await calls.putDocument(collection, name, document)
+      await calls.putDocument(collection, name, document, named)
     },
     publish: (topic, records) =>
       db.transaction(async (session) => {

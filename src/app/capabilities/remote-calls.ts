@@ -33,7 +33,7 @@ export class RemoteCalls {
     return {
       claimObject: (object) => call('claimObject', object),
       getDocument: (collection, key, bytes) => call('getDocument', collection, key, bytes),
-      putDocument: (collection, key, document) => call('putDocument', collection, key, document),
+      putDocument: (collection, key, document, named) => call('putDocument', collection, key, document, named),
       listDocuments: (collection, options) => call('listDocuments', collection, options),
       connectionSettings: (name, kind) => call('connectionSettings', name, kind),
       secretText: (name) => call('secretText', name),

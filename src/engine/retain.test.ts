@@ -1,0 +1,127 @@
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { EngineWorld } from '../../test/engine-world.ts'
+import { taskIdOf } from '../core/ids.ts'
+import { openFiles } from '../objects/files.ts'
+import { statement } from '../ports/database.ts'
+import type { ObjectStore } from '../ports/objects.ts'
+import { appendLogs } from '../store/logs.ts'
+import { Retain } from './retain.ts'
+
+const day = 86_400_000
+let world: EngineWorld
+let store: ObjectStore
+const notes: string[] = []
+beforeAll(async () => {
+  world = await EngineWorld.open()
+  store = openFiles(join(world.dir, 'home/objects'))
+})
+afterAll(() => world.close())
+
+const age = statement('test.age', `update sluice.runs set created_at = $2, finished_at = $2 where id = $1`)
+const born = statement('test.born', 'update sluice.runs set created_at = $2 where id = $1')
+const idle = statement('test.idle', `update sluice.objects set idle_since = idle_since - interval '40 days'`)
+const expire = statement('test.expire', `update sluice.object_claims set expires_at = now() - interval '1 day'`)
+const tables = statement<{ name: string }>(
+  'test.partitions',
+  `select c.relname as name from pg_inherits i join pg_class c on c.oid = i.inhrelid
+   where i.inhparent in ('sluice.transitions'::regclass, 'sluice.log_chunks'::regclass) order by 1`,
+)
+const makeDays = statement(
+  'test.make-days',
+  `select sluice.ensure_day_partitions('sluice.transitions', $1, 2), sluice.ensure_day_partitions('sluice.log_chunks', $1, 2)`,
+)
+const rowsOf = statement<{ count: number }>(
+  'test.rows-of',
+  `select ((select count(*) from sluice.runs where id = any($1::uuid[])) + (select count(*) from sluice.tasks where run_id = any($1::uuid[]))
+    + (select count(*) from sluice.inbox where run_id = any($1::uuid[])))::int as count`,
+)
+const chunksInDefault = statement<{ count: number }>(
+  'test.in-default',
+  'select count(*)::int as count from only sluice.log_chunks_default',
+)
+const spoil = statement(
+  'test.spoil',
+  `insert into sluice.log_chunks (source, attempt, seq, at, lines) values ($1, 0, 0, $2, 'late')`,
+)
+
+const retain = (historyMs: number, now = Date.now()) =>
+  new Retain({ db: world.db, store, clock: { now: () => now }, note: (line) => notes.push(line), historyMs })
+const dayName = (ms: number) => new Date(ms).toISOString().slice(0, 10).replaceAll('-', '')
+
+describe('retention', () => {
+  it('deletes what is past its horizon, keeps what is not, and what has not ended', async () => {
+    const engine = await world.engine()
+    const old = await world.start('weighs', { bytes: 300_000 })
+    const recent = await world.start('weighs', { bytes: 400_000 })
+    const open = await world.start('gated', world.place('open'))
+    for (const id of [old, recent]) expect(await world.ended(id)).toBe('success')
+    await world.started('open')
+    await world.cancel(open)
+    expect(await world.ended(open)).toBe('cancelled')
+    const live = await world.start('gated', world.place('live'))
+    await world.started('live')
+    await world.db.execute(age, [old, new Date(Date.now() - 40 * day)])
+    await world.db.execute(born, [live, new Date(Date.now() - 50 * day)])
+    await world.db.execute(expire)
+    await world.db.execute(idle)
+    expect((await everyObject()).length).toBe(2)
+    expect(await retain(30 * day).once()).toBe(1)
+    expect((await world.db.query(rowsOf, [[old]]))[0]!.count).toBe(0)
+    expect((await world.db.query(rowsOf, [[recent, live]]))[0]!.count).toBe(5)
+    await world.db.execute(idle)
+    await retain(30 * day).once()
+    const kept = await everyObject()
+    expect(kept).toHaveLength(1)
+    expect((await world.tasks(recent))[0]?.result).toContain(kept[0])
+    await world.go('live')
+    expect(await world.ended(live)).toBe('success')
+    await engine.stop()
+    expect(notes).toEqual([])
+  })
+
+  it('drops the days before the horizon, unless an unfinished run began before', async () => {
+    const long = Date.now() - 40 * day
+    await world.db.execute(makeDays, [new Date(long).toISOString().slice(0, 10)])
+    const oldDays = async () =>
+      (await world.db.query(tables)).map((row) => row.name).filter((name) => name.endsWith(dayName(long)))
+    expect(await oldDays()).toHaveLength(2)
+    const waiting = await world.start('none')
+    await world.db.execute(born, [waiting, new Date(long)])
+    await retain(30 * day).once()
+    expect(await oldDays()).toHaveLength(2)
+    await world.db.execute(born, [waiting, new Date()])
+    await retain(30 * day).once()
+    expect(await oldDays()).toEqual([])
+    expect((await world.db.query(tables)).map((row) => row.name)).toContain(
+      `transitions_${dayName(Date.now() + 2 * day)}`,
+    )
+  })
+
+  it('goes on when lines came for a day that nobody had prepared, and forgets them too', async () => {
+    const source = taskIdOf(await world.start('none'), 0, -1)
+    await world.db.execute(spoil, [source, new Date(Date.now() - 35 * day)])
+    await world.db.execute(spoil, [source, new Date(Date.now() + 2.5 * day)])
+    await world.db.execute(makeDays, [new Date(Date.now() + 2.5 * day).toISOString().slice(0, 10)])
+    await retain(30 * day).once()
+    await appendLogs(world.db, [{ source, attempt: 1, seq: 0, lines: 'on\n' }])
+    expect((await world.db.query(chunksInDefault))[0]!.count).toBe(1)
+  })
+
+  it('sweeps a file that lost its row', async () => {
+    const bytes = Buffer.from('a stray')
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    await store.put(bytes, async () => {})
+    await retain(30 * day).once()
+    await world.db.execute(idle)
+    await retain(30 * day).once()
+    expect(await store.stat(sha256)).toBeUndefined()
+  })
+})
+
+async function everyObject(): Promise<string[]> {
+  const found: string[] = []
+  for await (const sha256 of store.list()) found.push(sha256)
+  return found
+}
