@@ -5,6 +5,7 @@ import { addSource, type Derived, type Picture } from '../pictures/picture.ts'
 import { ImageError } from '../transforms/image-error.ts'
 import { type ImageFacts, inspect } from '../transforms/inspect.ts'
 import { further, main } from '../transforms/registry.ts'
+import { threaded } from '../transforms/threads.ts'
 import type { ImageTransform } from '../transforms/transform.ts'
 import { type ImageUrl, imageUrls } from './topics.ts'
 
@@ -114,7 +115,7 @@ function httpFacts({ status, url, redirects, headers, timings }: FetchResponse):
 
 async function derive({ raw, facts, ...row }: Row, context: Context): Promise<Picture> {
   const derived: Derived[] = []
-  for (const { name, version, mimeType, apply } of further) {
+  for (const { name, version, mimeType, apply } of further.map(threaded)) {
     const made = await apply(raw, facts).catch((thrown: unknown) => refuse(thrown, context))
     derived.push({ name, version, mimeType, sha256: (await context.objects.put(made.bytes)).sha256 })
   }
@@ -128,7 +129,13 @@ export const images = stream('images', {
   key: ({ url }) => url,
   distinct: ({ refresh }) => !refresh,
   concurrency: { total: 64, per: ({ url }) => hostOf(url), each: 8 },
-  steps: (records) => records.step(validateUrl).step(fetchImage).step(keepRaw).step(transform(main)).step(derive),
+  steps: (records) =>
+    records
+      .step(validateUrl)
+      .step(fetchImage)
+      .step(keepRaw)
+      .step(transform(threaded(main)))
+      .step(derive),
   to: documents('images', { key: 'id', merge: addSource }),
   retry: { attempts: 5, base: '1s', max: '5m' },
   timeout: '3m',
