@@ -2,6 +2,7 @@ import { setImmediate as breathe } from 'node:timers/promises'
 import { type Pixels, withPixels } from './decode.ts'
 import { encodeGreyPng } from './grey-png.ts'
 import { perceptualHash } from './perceptual-hash.ts'
+import { giveScratch, takeScratch } from './scratch.ts'
 import type { ImageTransform } from './transform.ts'
 
 /**
@@ -33,13 +34,15 @@ export function grayscale({ formula = 'bt601' }: { formula?: GrayscaleFormula } 
       withPixels(raw, facts, async (pixels) => {
         const { width, height, warning } = pixels
         const grey = await greyOf(pixels, formula)
-        return {
+        const made = {
           bytes: await encodeGreyPng(grey, width, height),
           width,
           height,
           ...(warning === undefined ? {} : { warning }),
           perceptualHash: perceptualHash(grey, width, height),
         }
+        giveScratch(grey)
+        return made
       }),
   }
 }
@@ -47,7 +50,7 @@ export function grayscale({ formula = 'bt601' }: { formula?: GrayscaleFormula } 
 /** One byte per pixel. */
 async function greyOf({ data, channels }: Pixels, formula: GrayscaleFormula): Promise<Buffer> {
   const count = data.length / channels
-  const grey = Buffer.allocUnsafe(count)
+  const grey = takeScratch(count)
   for (let from = 0; from < count; from += bandPixels) {
     if (from > 0) await breathe()
     const to = Math.min(count, from + bandPixels)

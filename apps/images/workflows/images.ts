@@ -5,9 +5,11 @@ import { addSource, type Derived, type Picture } from '../pictures/picture.ts'
 import { ImageError } from '../transforms/image-error.ts'
 import { type ImageFacts, inspect } from '../transforms/inspect.ts'
 import { further, main } from '../transforms/registry.ts'
-import { threaded } from '../transforms/threads.ts'
 import type { ImageTransform } from '../transforms/transform.ts'
 import { type ImageUrl, imageUrls } from './topics.ts'
+
+// Apart in the bundle too, so that the threads, which load that part again, load nothing else.
+const { threaded } = await import('../transforms/threads.ts')
 
 type Context = StepContext<ImageUrl>
 

@@ -93,6 +93,20 @@ describe('build', () => {
     }
   })
 
+  it('keeps what is imported when it is needed apart, under a name that the same code always gets', async () => {
+    const { projectDir, home } = await project({
+      'lib/heavy.ts': `export const heavy = () => 'heavy'`,
+      'workflows/lazy.ts': `import { action, workflow } from 'sluice'
+const { heavy } = await import('../lib/heavy.ts')
+const load = action('load', { run: () => heavy() })
+export default workflow('lazy', { define: () => { load() } })`,
+    })
+    const { manifest, folder } = await build({ projectDir, home })
+    expect(manifest.faults).toEqual([])
+    const definitions = await loadDefinitions(folder, manifest)
+    expect(definitions.actionOf('lazy', 'load').options.run({} as never)).toBe('heavy')
+  })
+
   it('is another version when code or lock file change, and the same when a comment does', async () => {
     const at = await project(sound)
     const first = (await build(at)).manifest.hash

@@ -61,7 +61,7 @@ function optionsFor(projectDir: string, files: readonly string[], outdir: string
     // The names of steps are the names of functions, which bundling may otherwise change.
     keepNames: true,
     legalComments: 'none',
-    chunkNames: 'shared/[name]-[hash]',
+    chunkNames: 'shared/chunk-[hash]',
     loader: { '.sql': 'text' },
     logLevel: 'silent',
     write: false,
