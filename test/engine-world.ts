@@ -172,7 +172,7 @@ export class EngineWorld {
       pid: process.pid,
       leaseMs: options.leaseMs ?? 10_000,
       projectDir: this.dir,
-      retain: { historyMs: 86_400_000, store },
+      retain: { historyMs: 86_400_000, store, removeVersion: async () => {} },
       ...(options.maxRuns === undefined ? {} : { maxRuns: options.maxRuns }),
     })
     const end = async (work: () => Promise<void>) => {

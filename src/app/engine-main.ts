@@ -1,6 +1,7 @@
 /** The engine process: owns runs, fires plans, and answers what attempts in its runners ask for. */
 import { fork } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { parseConnections } from '../connectors/connections.ts'
@@ -57,7 +58,11 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
     pid: process.pid,
     leaseMs: config.leaseMs,
     projectDir: config.projectDir,
-    retain: { historyMs: config.retentionMs, store },
+    retain: {
+      historyMs: config.retentionMs,
+      store,
+      removeVersion: (hash) => rm(join(config.home, 'versions', hash), { recursive: true, force: true }),
+    },
   })
   return {
     async stop() {

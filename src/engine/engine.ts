@@ -18,7 +18,7 @@ export interface EngineParts extends Omit<OwnRunsParts, 'executor'> {
   /** Default 10,000. */
   readonly leaseMs: number
   readonly projectDir: string
-  readonly retain: Pick<RetainParts, 'historyMs' | 'store'>
+  readonly retain: Pick<RetainParts, 'historyMs' | 'store' | 'removeVersion'>
 }
 
 export interface Engine {

@@ -3,10 +3,12 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { EngineWorld } from '../../test/engine-world.ts'
 import { taskIdOf } from '../core/ids.ts'
+import type { Manifest } from '../core/manifest.ts'
 import { openFiles } from '../objects/files.ts'
 import { statement } from '../ports/database.ts'
 import type { ObjectStore } from '../ports/objects.ts'
 import { appendLogs } from '../store/logs.ts'
+import { currentVersion, deployVersion } from '../store/versions.ts'
 import { Retain } from './retain.ts'
 
 const day = 86_400_000
@@ -46,8 +48,16 @@ const spoil = statement(
   `insert into sluice.log_chunks (source, attempt, seq, at, lines) values ($1, 0, 0, $2, 'late')`,
 )
 
+const removedVersions: string[] = []
 const retain = (historyMs: number, now = Date.now()) =>
-  new Retain({ db: world.db, store, clock: { now: () => now }, note: (line) => notes.push(line), historyMs })
+  new Retain({
+    db: world.db,
+    store,
+    clock: { now: () => now },
+    note: (line) => notes.push(line),
+    historyMs,
+    removeVersion: async (hash) => void removedVersions.push(hash),
+  })
 const dayName = (ms: number) => new Date(ms).toISOString().slice(0, 10).replaceAll('-', '')
 
 describe('retention', () => {
@@ -107,6 +117,29 @@ describe('retention', () => {
     await retain(30 * day).once()
     await appendLogs(world.db, [{ source, attempt: 1, seq: 0, lines: 'on\n' }])
     expect((await world.db.query(chunksInDefault))[0]!.count).toBe(1)
+  })
+
+  it('removes versions that nothing names any more, and their bundles', async () => {
+    const manifest = (hash: string): Manifest => ({
+      ...{
+        format: 1,
+        hash,
+        entries: [],
+        workflows: [],
+        topics: [],
+        streams: [],
+        endpoints: [],
+        commands: [],
+        faults: [],
+      },
+    })
+    const current = await currentVersion(world.db)
+    await deployVersion(world.db, manifest('a'.repeat(64)))
+    await deployVersion(world.db, current!)
+    await retain(30 * day).once()
+    expect(removedVersions).toEqual([])
+    await retain(30 * day, Date.now() + 31 * day).once()
+    expect(removedVersions).toEqual(['a'.repeat(64)])
   })
 
   it('sweeps a file that lost its row', async () => {

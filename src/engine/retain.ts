@@ -24,6 +24,8 @@ export interface RetainParts {
   readonly note: (line: string) => void
   /** How long runs, records, logs and ticks are kept. */
   readonly historyMs: number
+  /** Removes the bundle of a version that nothing needs any more. */
+  readonly removeVersion: (hash: string) => Promise<void>
 }
 
 const firstMs = 60_000
@@ -74,7 +76,7 @@ export class Retain {
     const runs = await this.deleteRuns(before)
     await dropOldDays(db, before)
     await deleteOldTicks(db, before)
-    await deleteUnusedVersions(db, before)
+    for (const hash of await deleteUnusedVersions(db, before)) await this.parts.removeVersion(hash)
     await foldLedger(db, new Date(clock.now() - 600_000))
     await dropLedgerPartitions(db, before)
     for (const topic of await listTopics(db)) {

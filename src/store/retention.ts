@@ -55,17 +55,18 @@ export function deleteOldTicks(session: Session, before: Date): Promise<number> 
   return session.execute(deleteTicks, [before])
 }
 
-const deleteVersions = statement(
+const deleteVersions = statement<{ hash: string }>(
   'retention.delete_versions',
   `delete from sluice.versions v
    where created_at < $1
      and not exists (select from sluice.runs r where r.version = v.hash)
-     and not exists (select from sluice.deployment d where d.version = v.hash)`,
+     and not exists (select from sluice.deployment d where d.version = v.hash)
+   returning hash`,
 )
 
-/** Removes versions that no run and no deployment names. */
-export function deleteUnusedVersions(session: Session, before: Date): Promise<number> {
-  return session.execute(deleteVersions, [before])
+/** Removes versions that no run and no deployment names; gives their hashes. */
+export async function deleteUnusedVersions(session: Session, before: Date): Promise<string[]> {
+  return (await session.query(deleteVersions, [before])).map((row) => row.hash)
 }
 
 const topicNames = statement<{ name: string }>('retention.topics', 'select name from sluice.topics order by name')
