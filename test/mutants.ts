@@ -27,8 +27,8 @@ export const mutants: readonly Mutant[] = [
     ],
   ),
   ...inFile(
-    'run-progress.ts',
-    ['run-progress'],
+    'advance.ts',
+    ['advance'],
     [
       ['an end counts without its token', 'live.token === 0 || live.token !== event.token', 'live.token === 0'],
       [
@@ -76,11 +76,15 @@ export const mutants: readonly Mutant[] = [
         'if (list.length < 0) return',
       ],
       ['lists have no limit', 'list.length > maxWidth', 'list.length > 2 * maxWidth'],
-      ['a result is kept before it is final', 'index < 0 || isTerminal(run.nodes[index]!.state)', 'index < 1_000'],
       ['a bad end waits for the others', "state !== 'success' || counts.ended", 'counts.ended'],
       ['a run is judged by all of its nodes', 'run.graph.leaves.filter((leaf)', '[...run.nodes.keys()].filter((leaf)'],
       ['a skipped leaf fails the run', "['success', 'skipped'].includes", "['success'].includes"],
     ],
+  ),
+  ...inFile(
+    'run-progress.ts',
+    ['advance'],
+    [['a result is kept before it is final', 'index < 0 || isTerminal(run.nodes[index]!.state)', 'index < 1_000']],
   ),
   ...inFile(
     'run-restore.ts',

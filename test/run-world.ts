@@ -3,16 +3,15 @@
  * end in a drawn order, owners crash and restore, and after every step the state is judged by naive rules over the rows.
  */
 import fc from 'fast-check'
+import { advance, startTask } from '../src/core/advance.ts'
 import { compileGraph, type Graph } from '../src/core/graph.ts'
 import {
-  advance,
   argumentsOf,
   type Decision,
   newProgress,
   type Outcome,
   type RunEvent,
   type RunProgress,
-  startTask,
   type Transition,
 } from '../src/core/run-progress.ts'
 import { restoreProgress, type TaskRow } from '../src/core/run-restore.ts'

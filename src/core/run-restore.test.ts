@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { node } from '../../test/run-plans.ts'
+import { advance, startTask } from './advance.ts'
 import { compileGraph } from './graph.ts'
 import type { NodeManifest } from './manifest.ts'
-import { advance, argumentsOf, resultOf, startTask } from './run-progress.ts'
+import { argumentsOf, resultOf } from './run-progress.ts'
 import { restoreProgress, type TaskRow } from './run-restore.ts'
 
 const row = (at: number, mapIndex: number, more: Partial<TaskRow>): TaskRow => ({

@@ -1,6 +1,8 @@
 /** Rebuilds where a run stands from its rows, when a node adopts it or reads it again. */
+
+import { endNode, stateOfTasks } from './advance.ts'
 import type { Graph } from './graph.ts'
-import { endNode, newProgress, type ReadyRange, type RunProgress, stateOfTasks } from './run-progress.ts'
+import { newProgress, type ReadyRange, type RunProgress } from './run-progress.ts'
 import { isTerminal, type TaskState, type TerminalTaskState } from './task-state.ts'
 import { countedAs } from './trigger-rule.ts'
 

@@ -1,15 +1,8 @@
 /** One run in the memory of its owner: where it stands, what is decided and not yet written, what follows the write. */
 
+import { advance, startTask } from '../core/advance.ts'
 import type { WorkflowManifest } from '../core/manifest.ts'
-import {
-  advance,
-  argumentsOf,
-  type Decision,
-  type RunEvent,
-  type RunProgress,
-  startTask,
-  type Transition,
-} from '../core/run-progress.ts'
+import { argumentsOf, type Decision, type RunEvent, type RunProgress, type Transition } from '../core/run-progress.ts'
 import type { AttemptStart } from '../executors/runner-protocol.ts'
 import type { OwnedRun as RunRow } from '../store/runs.ts'
 import { lengthOf, type RunChange } from '../store/transitions.ts'

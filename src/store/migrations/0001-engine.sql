@@ -5,7 +5,8 @@ create function sluice.sluice_now() returns timestamptz
 language sql volatile parallel safe
 return coalesce(nullif(current_setting('sluice.now', true), '')::timestamptz, clock_timestamp());
 
--- Day partitions of an append-only table, made ahead of need; a default partition catches what lies outside.
+-- Day partitions of an append-only table, made ahead of need; a default partition catches what lies outside. A day
+-- that has rows there already stays there: the other days are made all the same, and its rows leave with their day.
 create function sluice.ensure_day_partitions(parent regclass, first_day date, days int) returns int
 language plpgsql as $$
 declare
@@ -16,16 +17,20 @@ begin
   for day in select first_day + n from generate_series(0, days - 1) as n loop
     child := format('%s_%s', (select relname from pg_class where oid = parent), to_char(day, 'YYYYMMDD'));
     if to_regclass(format('sluice.%I', child)) is null then
-      execute format(
-        'create table if not exists sluice.%I partition of %s for values from (%L) to (%L)',
-        child, parent, day::timestamp at time zone 'UTC', (day + 1)::timestamp at time zone 'UTC');
-      made := made + 1;
+      begin
+        execute format(
+          'create table if not exists sluice.%I partition of %s for values from (%L) to (%L)',
+          child, parent, day::timestamp at time zone 'UTC', (day + 1)::timestamp at time zone 'UTC');
+        made := made + 1;
+      exception when check_violation then
+        raise notice '% stays in the default partition of %', day, parent;
+      end;
     end if;
   end loop;
   return made;
 end $$;
 
--- Drops the day partitions that end at or before `keep_from`; gives their names.
+-- Drops the day partitions before `keep_from`, and older rows of the default partition; gives the partitions' names.
 create function sluice.drop_day_partitions(parent regclass, keep_from date) returns setof text
 language plpgsql as $$
 declare
@@ -39,6 +44,10 @@ begin
     execute format('drop table sluice.%I', child);
     return next child;
   end loop;
+  execute format('delete from %s_default where %I < %L', parent,
+    (select a.attname from pg_partitioned_table p join pg_attribute a on a.attrelid = p.partrelid and a.attnum = p.partattrs[0]
+     where p.partrelid = parent),
+    keep_from::timestamp at time zone 'UTC');
 end $$;
 
 -- Processes that hold leases: engines own runs, shard processes own shards.

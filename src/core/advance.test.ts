@@ -1,18 +1,16 @@
 import { describe, expect, it } from 'vitest'
 import { node } from '../../test/run-plans.ts'
+import { advance, maxWidth, startTask } from './advance.ts'
 import { compileGraph } from './graph.ts'
 import type { NodeManifest } from './manifest.ts'
 import {
   type AttemptError,
-  advance,
   argumentsOf,
   type Decision,
-  maxWidth,
   newProgress,
   type Outcome,
   type RunProgress,
   resultOf,
-  startTask,
 } from './run-progress.ts'
 
 const ok = (value: unknown = null): Outcome => ({ kind: 'success', result: JSON.stringify(value) })
