@@ -52,7 +52,11 @@ for setting in "${settings[@]}"; do
     *) echo "no setting $setting" >&2; exit 2 ;;
   esac
   clone=$home/$setting log=$work/$setting.log
-  "${as[@]}" git -c safe.directory='*' clone -q "$repository" "$clone"
+  fresh_clone() {
+    git clone -q "$repository" "$1"
+    case $setting in user-*) chown -R "$uid:$gid" "$1" ;; esac
+  }
+  fresh_clone "$clone"
   in_clone() { (cd "$clone" && "${as[@]}" env "${variables[@]}" "$@" </dev/null) >"$log" 2>&1 || { echo "$setting: $* failed"; tail -n 60 "$log"; exit 1; }; }
   server_for() { case $setting in *-server) database "$1"; variables=("SLUICE_DATABASE_URL=$url") ;; esac; }
 
@@ -69,7 +73,7 @@ for setting in "${settings[@]}"; do
     in_clone make demo "CATALOG=$CATALOG"
     expect '650 lines known, 0 new' "$log"
   fi
-  "${as[@]}" git -c safe.directory='*' clone -q "$repository" "$clone-test"
+  fresh_clone "$clone-test"
   clone=$clone-test
   server_for "test_${setting%-*}"
   in_clone make test

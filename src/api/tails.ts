@@ -5,6 +5,7 @@
  * 2. A notification can be lost with its connection: when that is back, everybody looks again.
  * 3. Only so many may wait at once; a subscription that is closed frees its place.
  */
+import { runIdOf } from '../core/ids.ts'
 import { SluiceError } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
 
@@ -47,7 +48,7 @@ export function openTails(db: Database, most: number): Tails {
   }
   const onLogs = (source: string) => {
     tell(source)
-    tell(runOf(source))
+    tell(runIdOf(source))
   }
   const listen = () => {
     listening ??= Promise.all([
@@ -109,10 +110,4 @@ function newsOf(waiter: Waiter, ms: number, signal: AbortSignal): Promise<void> 
     waiter.wake = done
     signal.addEventListener('abort', done, { once: true })
   })
-}
-
-/** The run that a task of this id would belong to. */
-function runOf(taskId: string): string {
-  const kept = Number.parseInt(taskId[27] ?? '0', 16) & 8
-  return `${taskId.slice(0, 27)}${kept.toString(16)}00000000`
 }

@@ -1,6 +1,8 @@
 /** One process under the supervisor: started ahead of its orders, started again when it dies. */
 import { type ChildProcess, fork } from 'node:child_process'
+import type { Readable } from 'node:stream'
 import { type ErrorCode, SluiceError } from '../errors.ts'
+import { pieceRedactor } from '../observe/redact.ts'
 import type { FromChild, Orders, ToChild } from './child-process.ts'
 import { endGroup } from './dead-neighbours.ts'
 import { moduleFile, nodeFlags } from './own-process.ts'
@@ -11,6 +13,8 @@ export interface ChildParts {
   readonly role: Role
   readonly projectDir: string
   readonly environment: Record<string, string>
+  /** Texts that none of its lines may show. */
+  readonly secrets: readonly string[]
   readonly log: (line: string) => void
   /** It died again and again; nothing more is tried. */
   readonly onGivenUp: (error: SluiceError) => void
@@ -26,6 +30,7 @@ export class Child {
   private process: ChildProcess
   private orders: Orders | undefined
   private deaths = 0
+  private again: NodeJS.Timeout | undefined
   private bornAt = performance.now()
   private stopping = false
   private readonly parts: ChildParts
@@ -42,9 +47,10 @@ export class Child {
 
   /** Resolves with the address it serves at, if it serves. @throws SluiceError with the code of what went wrong. */
   go(orders: Orders): Promise<string | undefined> {
-    const { exitCode, signalCode } = this.process
-    if (exitCode !== null || signalCode !== null) {
-      const detail = `the ${this.parts.role} process ended before it was needed (${signalCode ?? exitCode})`
+    const { pid, exitCode, signalCode } = this.process
+    if (pid === undefined || exitCode !== null || signalCode !== null) {
+      const how = signalCode ?? exitCode ?? 'it could not be started'
+      const detail = `the ${this.parts.role} process ended before it was needed (${how})`
       return Promise.reject(new SluiceError('INTERNAL', detail))
     }
     this.orders = orders
@@ -70,8 +76,9 @@ export class Child {
 
   async stop(): Promise<void> {
     this.stopping = true
+    clearTimeout(this.again)
     const child = this.process
-    if (child.exitCode !== null || child.signalCode !== null) return
+    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
     const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
     this.send({ t: 'stop' })
     const late = setTimeout(() => child.kill('SIGKILL'), killAfterMs)
@@ -102,16 +109,28 @@ export class Child {
       // In a session of its own: Ctrl-C goes to the supervisor alone, which stops the processes in order.
       detached: true,
     })
-    for (const output of [child.stdout, child.stderr]) {
-      output?.setEncoding('utf8').on('data', (text: string) => {
-        for (const line of text.split('\n')) if (line !== '') log(`${role}: ${line}`)
-      })
-    }
+    for (const output of [child.stdout, child.stderr]) if (output) this.tell(output)
+    child.on('error', (error) => {
+      log(`${role}: ${error.message}`)
+      // It could not be started, and nothing more is heard of it.
+      if (child.pid === undefined) this.died(error.message)
+    })
     child.once('exit', (code, signal) => {
       endGroup(child.pid!)
       this.died(signal ?? `exit code ${code}`)
     })
     return child
+  }
+
+  /** Authors' code prints here too. */
+  private tell(output: Readable): void {
+    const { role, secrets, log } = this.parts
+    const redact = pieceRedactor(secrets)
+    const lines = (text: string) => {
+      for (const line of text.split('\n')) if (line !== '') log(`${role}: ${line}`)
+    }
+    output.setEncoding('utf8').on('data', (text: string) => lines(redact.push(text)))
+    output.on('end', () => lines(redact.end()))
   }
 
   private died(how: string): void {
@@ -124,7 +143,7 @@ export class Child {
     }
     const delay = this.deaths === 1 ? 0 : Math.min(10_000, 100 * 2 ** this.deaths)
     log(`${role}: the process ended (${how}); it starts again${delay > 0 ? ` in ${delay} ms` : ''}`)
-    setTimeout(() => {
+    this.again = setTimeout(() => {
       if (this.stopping || !this.orders) return
       this.process = this.start()
       this.send({ t: 'go', ...this.orders })

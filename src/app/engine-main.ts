@@ -2,7 +2,6 @@
 import { fork } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
-import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { parseConnections } from '../connectors/connections.ts'
 import { type EngineParts, startEngine } from '../engine/engine.ts'
@@ -15,7 +14,7 @@ import { systemClock } from '../time.ts'
 import { attemptEvents } from './attempt-events.ts'
 import { type Orders, runChild, type Started } from './child-process.ts'
 import { type Config, plainEnvironment } from './config.ts'
-import { removeDeadNeighbours } from './dead-neighbours.ts'
+import { removeDeadNeighbours, thisHost } from './dead-neighbours.ts'
 import { moduleFile, nodeFlags } from './own-process.ts'
 import { random } from './random.ts'
 
@@ -24,10 +23,10 @@ runChild(startEngineProcess)
 async function startEngineProcess(orders: Orders, config: Config, note: (line: string) => void): Promise<Started> {
   const nodeId = randomUUID()
   const db = openDatabase({ url: orders.databaseUrl, applicationName: 'sluice engine', max: 6, lookupsOnly: true })
-  const logDb = openDatabase({ url: orders.databaseUrl, applicationName: 'sluice engine calls', max: 6 })
+  const callsDb = openDatabase({ url: orders.databaseUrl, applicationName: 'sluice engine calls', max: 6 })
   const store = openFiles(join(config.home, 'objects'))
   const direct = {
-    db: logDb,
+    db: callsDb,
     store,
     connections: parseConnections(config.connectionVariables, {
       ...orders.project.connections,
@@ -36,9 +35,8 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
     secrets: config.secrets,
     claimant: `engine ${nodeId}`,
   }
-  const secretTexts = config.secrets.names.map((name) => config.secrets.get(name).reveal())
-  const redact = redactor(secretTexts)
-  const logs = new LogWriter(logDb, redact, note)
+  const redact = redactor(config.secrets.reveal())
+  const logs = new LogWriter(callsDb, redact, note)
   await removeDeadNeighbours(db, 'engine')
   const openExecutor: EngineParts['openExecutor'] = (ends) =>
     new LocalExecutor(
@@ -54,7 +52,7 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
     openExecutor,
     readObject: (sha256) => store.read(sha256),
     note,
-    host: hostname(),
+    host: thisHost,
     pid: process.pid,
     leaseMs: config.leaseMs,
     projectDir: config.projectDir,
@@ -68,7 +66,7 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
     async stop() {
       await engine.stop()
       await logs.flush()
-      await Promise.all([db.close(), logDb.close()])
+      await Promise.all([db.close(), callsDb.close()])
     },
   }
 }

@@ -50,8 +50,12 @@ export class FollowFiles {
     }, togetherMs)
   }
 
-  /** Watches the folders that matter now. */
   private async look(): Promise<void> {
+    await this.watchAll().catch((error) => this.parts.note(`changes cannot be followed: ${messageOf(error)}`))
+  }
+
+  /** Watches the folders that matter now. */
+  private async watchAll(): Promise<void> {
     const { projectDir, home, definitions } = this.parts
     const files = [
       ...(await findDefinitionFiles(projectDir, definitions)),
@@ -71,7 +75,10 @@ export class FollowFiles {
         const watcher = watch(folder, { persistent: false }, (_, name) => {
           if (name === null || /\.(ts|mts|js|mjs|json|yaml|yml)$/.test(name)) this.changed()
         })
-        watcher.on('error', () => this.watchers.delete(folder))
+        watcher.on('error', () => {
+          watcher.close()
+          this.watchers.delete(folder)
+        })
         this.watchers.set(folder, watcher)
       } catch {
         // A folder that is not there yet is looked for again with the next change.

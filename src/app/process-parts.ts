@@ -42,8 +42,8 @@ export async function openProcessParts(
     claimant,
   })
   const connections = new OpenConnections(calls.connectionSettings)
-  const secretTexts = config.secrets.names.map((name) => config.secrets.get(name).reveal())
-  const writer = new LogWriter(db, redactor(secretTexts), note)
+  const redact = redactor(config.secrets.reveal())
+  const writer = new LogWriter(db, redact, note)
   const log = processLog(writer, nodeId, logLine)
   const capabilities = (signal: AbortSignal): Capabilities =>
     capabilitiesOver({ calls, store, connections, projectDir: config.projectDir, log }, signal)
@@ -53,6 +53,7 @@ export async function openProcessParts(
     db,
     store,
     claimant,
+    redact,
     log,
     capabilities,
     definitions,

@@ -1,5 +1,6 @@
 /** A serving process: holds the port, serves the platform's API and the endpoints of authors. */
 import { openApi } from '../api/server.ts'
+import { messageOf } from '../errors.ts'
 import { currentVersion } from '../store/versions.ts'
 import { systemClock } from '../time.ts'
 import { type Orders, runChild, type Started } from './child-process.ts'
@@ -18,14 +19,14 @@ async function startServing(orders: Orders, config: Config, note: (line: string)
   const parts = await openProcessParts('serving', orders, config, { connections: 8, statementTimeoutMs }, note)
   const { db, definitions } = parts
   let manifest = (await currentVersion(db))!
-  const refresh = async () => {
-    manifest = (await currentVersion(db)) ?? manifest
-  }
-  const unlisten = await db.listen(
-    'sluice_deployment',
-    () => void refresh(),
-    () => void refresh(),
-  )
+  const refresh = () =>
+    void currentVersion(db).then(
+      (found) => {
+        manifest = found ?? manifest
+      },
+      (error) => note(`the deployment could not be read: ${messageOf(error)}`),
+    )
+  const unlisten = await db.listen('sluice_deployment', refresh, refresh)
   const api = await openApi({
     db,
     manifest: () => manifest,

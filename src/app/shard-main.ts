@@ -3,7 +3,7 @@ import { documentObjects } from '../store/document-bytes.ts'
 import { openStreams } from '../streams/streams.ts'
 import { type Orders, runChild, type Started } from './child-process.ts'
 import type { Config } from './config.ts'
-import { removeDeadNeighbours } from './dead-neighbours.ts'
+import { removeDeadNeighbours, thisHost } from './dead-neighbours.ts'
 import { openProcessParts } from './process-parts.ts'
 import { random } from './random.ts'
 
@@ -16,9 +16,11 @@ async function startShards(orders: Orders, config: Config, note: (line: string) 
     database: parts.db,
     streams: [...parts.definitions.streams.values()],
     node: parts.nodeId,
+    host: thisHost,
     capabilities: parts.capabilities,
     objects: documentObjects(parts.db, parts.store, parts.claimant),
     random,
+    redact: parts.redact,
     leaseMs: config.leaseMs,
     report: (message, fields) => {
       parts.log.warn(message, fields)

@@ -59,6 +59,7 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
       role,
       projectDir: options.projectDir,
       environment: { ...environment },
+      secrets: config.secrets.reveal(),
       log,
       onGivenUp: failed.reject,
     }),

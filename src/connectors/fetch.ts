@@ -4,7 +4,8 @@
  *
  * 1. Every HTTP answer is a result, whatever its status; only what is not a whole answer is thrown.
  * 2. Nothing is connected to before its address was checked, on the first hop and on each redirect.
- * 3. The target of a rewrite rule is reached through the rule only: a URL from outside that names it is refused.
+ * 3. A rewrite rule admits its target for what came through the rule only: a URL from outside that names it is judged like
+ *    any other, and refused when its address is not public.
  * 4. One deadline covers all hops, from the moment the fetch has its first place at a host until the last byte.
  */
 import { performance } from 'node:perf_hooks'

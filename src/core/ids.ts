@@ -29,6 +29,12 @@ export function taskIdOf(runId: string, node: number, mapIndex: number): string 
   return runId.slice(0, 27) + head + (low % 2 ** 32).toString(16).padStart(8, '0')
 }
 
+/** The run that a task of this id would belong to; of a run's own id, that id. The id is not checked. */
+export function runIdOf(taskId: string): string {
+  const kept = Number.parseInt(taskId[27] as string, 16) & 8
+  return `${taskId.slice(0, 27)}${kept.toString(16)}00000000`
+}
+
 export interface TaskKey {
   readonly runId: string
   readonly node: number

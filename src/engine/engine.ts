@@ -15,7 +15,7 @@ export interface EngineParts extends Omit<OwnRunsParts, 'executor'> {
   readonly openExecutor: (ends: Pick<LocalEvents, 'ended' | 'batchEnded'>) => LocalExecutor
   readonly host: string
   readonly pid: number
-  /** Default 10,000. */
+  /** How long, in milliseconds, the node may be silent before others take its runs. */
   readonly leaseMs: number
   readonly projectDir: string
   readonly retain: Pick<RetainParts, 'historyMs' | 'store' | 'removeVersion'>

@@ -21,9 +21,12 @@ export interface NodeLeaseParts {
 export async function holdNodeLease(parts: NodeLeaseParts): Promise<NodeLease> {
   const { db, node, leaseMs } = parts
   await registerNode(db, { ...node, leaseMs })
-  let renewing = Promise.resolve()
+  let renewing: Promise<void> | undefined
   const timer = setInterval(() => {
-    renewing = renewing.then(renew)
+    // One at a time: those that a hanging database held back would all come at once.
+    renewing ??= renew().finally(() => {
+      renewing = undefined
+    })
   }, leaseMs / 3)
   async function renew(): Promise<void> {
     try {

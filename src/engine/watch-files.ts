@@ -112,7 +112,9 @@ class WatchedPlan {
     let wait = sweepMs
     try {
       this.seen ??= await this.remembered()
-      for (const path of await this.files()) wait = Math.min(wait, await this.consider(path, this.seen))
+      const files = await this.files()
+      for (const path of files) wait = Math.min(wait, await this.consider(path, this.seen))
+      this.forgetGone(files, this.seen)
     } catch (error) {
       this.parts.note(`watching ${this.plan.glob} failed: ${messageOf(error)}`)
     }
@@ -151,6 +153,12 @@ class WatchedPlan {
     const found: string[] = []
     for await (const path of glob(this.plan.glob, { cwd: this.parts.projectDir })) found.push(path)
     return found.sort()
+  }
+
+  /** A file that comes back is known by its row, so that memory holds no more than the folder does. */
+  private forgetGone(files: readonly string[], seen: Map<string, Seen>): void {
+    const present = new Set(files)
+    for (const path of seen.keys()) if (!present.has(path)) seen.delete(path)
   }
 
   /** Gives after how many milliseconds to look at this file again. */

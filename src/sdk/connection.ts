@@ -3,6 +3,7 @@ export interface FetchResponse {
   readonly status: number
   /** After redirects, as the catalog would name it (a rewrite rule is not shown). */
   readonly url: string
+  /** `content-type`, `content-length`, `content-encoding`, `etag`, `last-modified`, `cache-control`; no other is kept. */
   readonly headers: Readonly<Record<string, string>>
   readonly body: Uint8Array
   /** Milliseconds since the epoch. */
@@ -15,7 +16,11 @@ export interface FetchResponse {
 }
 
 export interface FetchClient {
-  /** Every HTTP answer is a result, whatever its status. @throws SluiceError ADDRESS_BLOCKED, FETCH_FAILED, BODY_TOO_LARGE, TIMEOUT */
+  /**
+   * Every HTTP answer is a result, whatever its status.
+   * @throws SluiceError INVALID_INPUT, ADDRESS_BLOCKED, BODY_TOO_LARGE, CANCELLED, CONNECTION_UNKNOWN, CONFIGURATION;
+   *   FETCH_FAILED, whose text opens with dns, refused, tls, timeout, reset, truncated, protocol or redirect-loop.
+   */
   get(url: string, options?: { readonly signal?: AbortSignal }): Promise<FetchResponse>
 }
 

@@ -3,7 +3,7 @@ import type { ConnectionClient, ConnectionHandle, ConnectionKind } from './conne
 import type { SecretHandle } from './secret.ts'
 import type { Topic } from './topic.ts'
 
-/** Lines go to the log of the attempt or shard; `fields` are searchable. Secrets are redacted. */
+/** Lines go to the log of the attempt or shard; `fields` are kept beside the message. Secrets are redacted. */
 export interface Log {
   debug(message: string, fields?: Record<string, unknown>): void
   info(message: string, fields?: Record<string, unknown>): void
@@ -87,6 +87,6 @@ export interface ActionContext<Input = unknown> extends Capabilities {
     records: Iterable<Record> | AsyncIterable<Record>,
     options?: { readonly id?: (record: Record) => string },
   ): Promise<PublishResult>
-  /** Shown to whoever watches the run. */
+  /** How far the attempt is. The engine is told; nothing shows it yet. */
   progress(done: number, total?: number): void
 }

@@ -17,9 +17,9 @@ export interface StepContext<Record> extends Capabilities {
 /** Anything thrown but `reject` and `filter` is tried again by the stream's retry policy, then the record is dead. */
 export type Step<Record, In, Out> = (row: In, context: StepContext<Record>) => Promise<Out> | Out
 
-/** The chain of steps a record goes through, each taking what the one before returned. */
 declare const produced: unique symbol
 
+/** The chain of steps a record goes through, each taking what the one before returned. */
 export interface Records<Record, Row> {
   /** Never set: carries the type of the row. */
   readonly [produced]?: Row

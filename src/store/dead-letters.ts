@@ -16,16 +16,30 @@ export interface DeadLetter {
   readonly since: Date
 }
 
-const listStatement = statement<DeadLetter>(
+/** UTF-8 bytes of the values of one page at most, but for a first one that is longer alone. */
+const pageBytes = 8_388_608
+
+const listStatement = statement<DeadLetter & { found: number }>(
   'dead-letters.list',
   `
-  select partition, "offset", record_id as "recordId", key, value, reason, detail, attempts, since
-  from sluice.stream_waiting
-  where stream = $1 and state = 'dead' and (partition, "offset") > ($2, $3)
-  order by partition, "offset" limit $4`,
+  select partition, "offset", record_id as "recordId", key, value, reason, detail, attempts, since, found
+  from (
+    select *, count(*) over () as found,
+      sum(octet_length(value)) over (order by partition, "offset" rows unbounded preceding) - octet_length(value) as before
+    from (
+      select * from sluice.stream_waiting
+      where stream = $1 and state = 'dead' and (partition, "offset") > ($2, $3)
+      order by partition, "offset" limit $4
+    ) as next
+  ) as summed
+  where before = 0 or before + octet_length(value) <= $5
+  order by partition, "offset"`,
 )
 
-/** Dead letters after a position (`<partition>:<offset>`, as `nextCursor` says), by partition and offset. @throws SluiceError INVALID_CURSOR, USAGE */
+/**
+ * Dead letters after a position (`<partition>:<offset>`, as `nextCursor` says), by partition and offset: 1 to 1,000 of
+ * them (default 50), fewer when their values would have over 8 MiB. @throws SluiceError INVALID_CURSOR, USAGE
+ */
 export async function listDeadLetters(
   session: Session,
   stream: string,
@@ -37,10 +51,11 @@ export async function listDeadLetters(
   const after = /^(\d{1,3}):(\d{1,15})$/.exec(cursor ?? '0:0')
   if (after === null) throw new SluiceError('INVALID_CURSOR', 'The cursor is not one that a list of dead letters gave')
   const from = cursor === null ? [-1, -1] : [Number(after[1]), Number(after[2])]
-  const rows = await session.query(listStatement, [stream, ...from, limit + 1])
-  const items = rows.slice(0, limit)
+  const rows = await session.query(listStatement, [stream, ...from, limit + 1, pageBytes])
+  const items = rows.slice(0, limit).map(({ found: _, ...letter }) => letter)
   const last = items.at(-1)
-  return { items, nextCursor: rows.length > limit ? `${last!.partition}:${last!.offset}` : null }
+  const more = last !== undefined && (rows[0]?.found ?? 0) > items.length
+  return { items, nextCursor: more ? `${last.partition}:${last.offset}` : null }
 }
 
 const lockStatement = statement<{ partition: number; room: number; at: Date }>(

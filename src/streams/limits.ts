@@ -2,7 +2,7 @@
 export interface ShardLimits {
   /** Records read and not yet passed by the offset. */
   readonly distance: number
-  /** UTF-8 bytes of their values. */
+  /** UTF-16 units of their values: in memory, ASCII takes a byte each, other text two. */
   readonly distanceBytes: number
   /** Records in one read. */
   readonly readRecords: number
@@ -12,7 +12,7 @@ export interface ShardLimits {
   readonly rowBytes: number
   /** Records in the durable table; beyond it the shard stops reading. What fails of the distance may come on top. */
   readonly waiting: number
-  /** UTF-8 bytes of their values, which are in memory, too. */
+  /** UTF-16 units of their values, which are in memory, too. */
   readonly waitingBytes: number
   /** A record that holds up finished ones for longer moves to the durable table. */
   readonly moveAfterMs: number

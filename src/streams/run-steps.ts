@@ -20,6 +20,8 @@ export interface StepParts {
   readonly clock: Clock
   /** Gives numbers in [0, 1). */
   readonly random: () => number
+  /** What an author's function throws may quote what it was given; default as it is. */
+  readonly redact?: ((text: string) => string) | undefined
 }
 
 /** The policy of a stream: 5 attempts, waits of up to 1 s doubling to 5 min. @throws SluiceError DEFINITION_INVALID */
@@ -92,9 +94,13 @@ export class StepRunner {
 
   #failed(entry: Entry, thrown: unknown): End {
     if (thrown instanceof Filtered) return { kind: 'filtered' }
-    if (thrown instanceof Rejection) return { kind: 'rejected', reason: thrown.reason, detail: thrown.detail ?? null }
+    const { redact = (text: string) => text } = this.#parts
+    if (thrown instanceof Rejection) {
+      const detail = thrown.detail === undefined ? null : redact(thrown.detail)
+      return { kind: 'rejected', reason: redact(thrown.reason), detail }
+    }
     const reason = thrown instanceof SluiceError ? classOf(thrown.code) : 'failed'
-    const detail = messageOf(thrown)
+    const detail = redact(messageOf(thrown))
     const attempts = entry.attempts + 1
     if (thrown instanceof SluiceError && !thrown.retryable && thrown.code !== 'CANCELLED') {
       // What is wrong with the record is rejected; what is wrong with the deployment can be replayed when it is mended.

@@ -38,6 +38,7 @@ export interface ShardParts {
   readonly capabilities: (signal: AbortSignal) => Capabilities
   readonly clock: Clock
   readonly random: () => number
+  readonly redact?: ((text: string) => string) | undefined
   readonly limits?: Partial<ShardLimits>
 }
 

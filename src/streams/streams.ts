@@ -27,11 +27,15 @@ export interface StreamsOptions {
   readonly streams: readonly Stream[]
   /** UUID of this process. */
   readonly node: string
+  /** Where its process id means something; default the name of the machine. */
+  readonly host?: string
   /** What the steps of a shard's records are given; `signal` is aborted when an attempt times out or is given up. */
   readonly capabilities: (signal: AbortSignal, shard: ShardId) => Capabilities
   readonly objects: DocumentObjects
   /** Numbers in [0, 1). */
   readonly random: () => number
+  /** Masks secrets in the reasons and details that the ledger keeps; default as they are. */
+  readonly redact?: (text: string) => string
   readonly clock?: Clock
   /** Default 10,000. */
   readonly leaseMs?: number
@@ -143,11 +147,11 @@ class StreamProcess implements Streams {
   }
 
   async #keep(): Promise<void> {
-    const { database, node } = this.#options
+    const { database, node, host = hostname() } = this.#options
     const streams = [...this.#streams.keys()]
     const share = await beat(database, {
       id: node,
-      host: hostname(),
+      host,
       pid: process.pid,
       leaseMs: this.#leaseMs,
       streams,
@@ -171,13 +175,13 @@ class StreamProcess implements Streams {
   }
 
   #open(held: HeldShard): void {
-    const { database, objects, capabilities, random, limits, clock = systemClock } = this.#options
+    const { database, objects, capabilities, random, redact, limits, clock = systemClock } = this.#options
     const stream = this.#streams.get(held.stream)!
     const { collection, key, merge } = stream.options.to
     const sink = documentSink({ collection, key, merge: merge as never, objects })
     const source = topicSource(held.topic)
     const shard = new Shard({
-      ...{ database, stream, source, sink, random, clock, shard: held },
+      ...{ database, stream, source, sink, random, redact, clock, shard: held },
       ...(limits === undefined ? {} : { limits }),
       capabilities: (signal) => capabilities(signal, held),
     })

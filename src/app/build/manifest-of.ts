@@ -205,7 +205,6 @@ function describeStream(stream: Stream, definitions: Definitions, topics: Readon
     steps: stream.steps.map((step) => step.name),
     ...(distinct === undefined || distinct === false ? {} : { distinct: true }),
     sink: { kind: 'documents', collection: to.collection, key: to.key },
-    ...(distinct !== undefined && distinct !== false && { distinct: true }),
   }
 }
 

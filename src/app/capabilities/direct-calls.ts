@@ -1,7 +1,7 @@
 /** Capability calls answered by a process that holds the database. */
 import { type Connections, revealSettings } from '../../connectors/connections.ts'
 import type { Secrets } from '../../connectors/secrets.ts'
-import type { Database } from '../../ports/database.ts'
+import type { Database, Session } from '../../ports/database.ts'
 import type { ObjectStore } from '../../ports/objects.ts'
 import { documentObjects } from '../../store/document-bytes.ts'
 import { openDocuments } from '../../store/documents.ts'
@@ -38,30 +38,26 @@ export function directCalls(parts: DirectParts): CapabilityCalls {
 
 /** What an attempt puts is kept as long as its run is; what it writes carries its token. */
 export function attemptCalls(parts: DirectParts, calls: CapabilityCalls, key: AttemptKey): AttemptCalls {
-  const { db } = parts
+  const { db, claimant } = parts
+  const fenced = <T>(work: (session: Session) => Promise<T>): Promise<T> =>
+    db.transaction(async (session) => {
+      await guardAttempt(session, key)
+      return work(session)
+    })
+  const fencedDb: Database = { ...db, transaction: fenced }
+  const objects = documentObjects(db, parts.store, claimant)
   return {
     ...calls,
     async claimObject(object) {
       await calls.claimObject(object)
-      await db.transaction(async (session) => {
-        await guardAttempt(session, key)
-        await referToObjects(session, parts.claimant, [{ sha256: object.sha256, kind: 'run', id: key.runId }])
-      })
+      await fenced((session) =>
+        referToObjects(session, claimant, [{ sha256: object.sha256, kind: 'run', id: key.runId }]),
+      )
     },
-    putDocument: async (collection, name, document, named) => {
-      await guardAttempt(db, key)
-      await calls.putDocument(collection, name, document, named)
-    },
-    publish: (topic, records) =>
-      db.transaction(async (session) => {
-        await guardAttempt(session, key)
-        return append(session, topic, records)
-      }),
+    putDocument: (collection, name, document, named) =>
+      openDocuments<object>(fencedDb, objects, collection).put(name, document, { objects: named }),
+    publish: (topic, records) => fenced((session) => append(session, topic, records)),
     readStep: (name) => readCheckpoint(db, key, name),
-    writeStep: (name, result) =>
-      db.transaction(async (session) => {
-        await guardAttempt(session, key)
-        await writeCheckpoint(session, key, name, result)
-      }),
+    writeStep: (name, result) => fenced((session) => writeCheckpoint(session, key, name, result)),
   }
 }
