@@ -36,7 +36,7 @@ const finished = statement<{ state: string; created_at: Date; started_at: Date; 
 
 export async function startPlatform(projectDir: string, environment: Record<string, string> = {}): Promise<Platform> {
   const home = await mkdtemp(join(tmpdir(), 'sluice-bench-'))
-  await symlink(join(import.meta.dirname, '..', 'node_modules'), join(projectDir, 'node_modules')).catch(() => {})
+  await symlink('../../node_modules', join(projectDir, 'node_modules')).catch(() => {})
   const config: Config = readConfig({ ...process.env, ...environment }, { projectDir, home, port: 0 })
   const supervisor = await startSupervisor({
     projectDir,
@@ -85,6 +85,6 @@ export async function startPlatform(projectDir: string, environment: Record<stri
 async function embeddedUrl(home: string): Promise<string> {
   const { startEmbedded } = await import('../src/postgres/embedded.ts')
   const joined = await startEmbedded({ home })
-  void joined.stop()
+  await joined.stop()
   return joined.url
 }

@@ -9,7 +9,7 @@ const peerJobs = 20_000
 const pacedPerSecond = 200
 const pacedRuns = 1_000
 
-/** From the commit that made a run to the commit that started its only task. */
+/** From the statement that made a run to the one that started its only task, by the server's clock. */
 const startLatency = statement<{ ms: number }>(
   'bench.start_latency',
   `select extract(epoch from t.started_at - r.created_at)::float8 * 1000 as ms
@@ -47,7 +47,7 @@ export async function benchTasks(rounds: number): Promise<string> {
         [
           ['chain, per hop (median)', format(1_000 / median(rates.chain), 2)],
           ['40 tasks in sequence, from the request to the end (median)', format(median(forty), 1)],
-          [`run committed to its task started, ${pacedPerSecond} runs/s, p50`, format(quantile(latencies, 0.5), 2)],
+          [`run made to its task started, ${pacedPerSecond} runs/s, p50`, format(quantile(latencies, 0.5), 2)],
           [`the same, p99`, format(quantile(latencies, 0.99), 2)],
         ],
       ),

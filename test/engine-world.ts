@@ -206,7 +206,7 @@ export class EngineWorld {
   forkRunner(): ChildProcess {
     return fork(
       moduleFile(new URL('../src/app/x', import.meta.url).href, './runner-main'),
-      [join(this.dir, 'home'), this.dir],
+      [join(this.dir, 'home'), this.dir, 'debug'],
       { execArgv: [...nodeFlags], stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
     )
   }

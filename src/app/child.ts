@@ -16,13 +16,10 @@ export interface ChildParts {
   /** Texts that none of its lines may show. */
   readonly secrets: readonly string[]
   readonly log: (line: string) => void
-  /** It died again and again; nothing more is tried. */
-  readonly onGivenUp: (error: SluiceError) => void
 }
 
 /** A process that lived this long had started well: its next death counts as the first. */
 const healthyMs = 60_000
-const mostDeaths = 10
 /** Longer than a process takes to end itself. */
 const killAfterMs = 25_000
 
@@ -135,12 +132,8 @@ export class Child {
 
   private died(how: string): void {
     if (this.stopping || !this.orders) return
-    const { role, log, onGivenUp } = this.parts
+    const { role, log } = this.parts
     this.deaths = performance.now() - this.bornAt > healthyMs ? 1 : this.deaths + 1
-    if (this.deaths > mostDeaths) {
-      onGivenUp(new SluiceError('INTERNAL', `the ${role} process died ${mostDeaths} times in a row (${how})`))
-      return
-    }
     const delay = this.deaths === 1 ? 0 : Math.min(10_000, 100 * 2 ** this.deaths)
     log(`${role}: the process ended (${how}); it starts again${delay > 0 ? ` in ${delay} ms` : ''}`)
     this.again = setTimeout(() => {

@@ -75,6 +75,10 @@ describe('readConfig', () => {
   it('says all that is wrong at once, and shows no value that may be secret', () => {
     const environment = { PORT: 'x', SLUICE_DATABASE_URL: 'mysql://root:hunter2@db' }
     expect(() => readConfig(environment)).toThrow(/PORT: .*; SLUICE_DATABASE_URL: .*postgresql:/)
+    const port = { SLUICE_DATABASE_URL: 'postgresql://u:hunter2@db:port/d' }
+    expect(() => readConfig(port)).toThrow(/^SLUICE_DATABASE_URL: its value is not allowed/)
+    const socket = { SLUICE_DATABASE_URL: 'postgresql://u@/d?host=/run/postgresql' }
+    expect(readConfig(socket).databaseUrl).toBe(socket.SLUICE_DATABASE_URL)
     expect(() => readConfig(environment)).not.toThrow('hunter2')
   })
 

@@ -78,6 +78,8 @@ const duration = (standard: string, range: string, fits: (ms: number) => boolean
       return z.NEVER
     })
 
+const databaseUrlForm = 'postgresql://user:password@host:port/database'
+
 /** Every variable that Sluice reads, beside `SLUICE_SECRET_<NAME>` and `SLUICE_CONNECTION_<NAME>`. */
 const settings = z.object({
   PORT: setting(whole(0, 65_535).default(8000)),
@@ -86,7 +88,9 @@ const settings = z.object({
   SLUICE_DATABASE_URL: setting(
     z
       .string()
-      .regex(/^postgres(ql)?:\/\/./, 'postgresql://user:password@host:port/database')
+      .regex(/^postgres(ql)?:\/\/./, databaseUrlForm)
+      // A host that is empty is named by ?host=, a folder with a socket.
+      .refine((text) => URL.canParse(text.replace('@/', '@localhost/')), databaseUrlForm)
       .optional(),
   ),
   SLUICE_LOG_LEVEL: setting(choice('debug', 'info', 'warn', 'error').default('info')),
@@ -98,7 +102,7 @@ const settings = z.object({
   SLUICE_LEASE: setting(duration('10s', 'from 1s to 10m', (ms) => ms >= 1_000 && ms <= 600_000)),
   SLUICE_SECRETS_FILE: setting(z.string().optional()),
   SLUICE_CONNECTIONS_FILE: setting(z.string().optional()),
-  SLUICE_SECRET_KEY: setting(z.string().optional()),
+  SLUICE_SECRET_KEY: notBuilt('the encryption of stored secrets'),
   SLUICE_KAFKA_BROKERS: notBuilt('Apache Kafka'),
   SLUICE_S3_URL: notBuilt('the S3 object store'),
   SLUICE_MONGODB_URL: notBuilt('MongoDB'),

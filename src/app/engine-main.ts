@@ -72,7 +72,7 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
 }
 
 function forkRunner(config: Config) {
-  return fork(moduleFile(import.meta.url, './runner-main'), [config.home, config.projectDir], {
+  return fork(moduleFile(import.meta.url, './runner-main'), [config.home, config.projectDir, config.logLevel], {
     cwd: config.projectDir,
     execArgv: [...nodeFlags, '--enable-source-maps'],
     env: plainEnvironment(),

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { parseConnections } from '../connectors/connections.ts'
+import { messageOf } from '../errors.ts'
 import { openFiles } from '../objects/files.ts'
 import { LogWriter, processLog } from '../observe/log-writer.ts'
 import { redactor } from '../observe/redact.ts'
@@ -13,6 +14,7 @@ import { directCalls } from './capabilities/direct-calls.ts'
 import type { Orders } from './child-process.ts'
 import type { Config } from './config.ts'
 import { loadVersion } from './definitions.ts'
+import { fromLevel } from './log-level.ts'
 
 export async function openProcessParts(
   role: string,
@@ -44,9 +46,11 @@ export async function openProcessParts(
   const connections = new OpenConnections(calls.connectionSettings)
   const redact = redactor(config.secrets.reveal())
   const writer = new LogWriter(db, redact, note)
-  const log = processLog(writer, nodeId, logLine)
+  const log = fromLevel(config.logLevel, processLog(writer, nodeId, logLine))
   const capabilities = (signal: AbortSignal): Capabilities =>
     capabilitiesOver({ calls, store, connections, projectDir: config.projectDir, log }, signal)
+  // A promise that an author let float must not take down the shards or the server.
+  process.on('unhandledRejection', (reason) => log.error(`unhandled rejection: ${messageOf(reason)}`))
   const definitions = await loadVersion(orders.version)
   return {
     nodeId,

@@ -3,7 +3,7 @@
  * action asks for. When the engine is gone, so is the runner: its attempts could not be fenced otherwise.
  */
 import { join } from 'node:path'
-import { SluiceError } from '../errors.ts'
+import { messageOf, SluiceError } from '../errors.ts'
 import { attemptError, runAttempt } from '../executors/attempt.ts'
 import type { AttemptEnd, AttemptProgress, AttemptStart, FromRunner, ToRunner } from '../executors/runner-protocol.ts'
 import { openFiles } from '../objects/files.ts'
@@ -11,9 +11,11 @@ import { AttemptLogs } from './attempt-logs.ts'
 import { attemptContext } from './capabilities/attempt-context.ts'
 import { capabilitiesOver, OpenConnections } from './capabilities/capabilities.ts'
 import { RemoteCalls } from './capabilities/remote-calls.ts'
+import type { Config } from './config.ts'
 import { type Definitions, loadVersion } from './definitions.ts'
+import { fromLevel } from './log-level.ts'
 
-const [home, projectDir] = process.argv.slice(2) as [string, string]
+const [home, projectDir, logLevel] = process.argv.slice(2) as [string, string, Config['logLevel']]
 const send = (message: FromRunner) => process.send?.(message)
 const remote = new RemoteCalls(send)
 const store = openFiles(join(home, 'objects'))
@@ -45,6 +47,8 @@ process.on('message', (message: ToRunner) => {
   }
 })
 process.on('disconnect', () => process.exit(0))
+// A promise that an author let float must not take the other attempts with it.
+process.on('unhandledRejection', (reason) => process.stderr.write(`unhandled rejection: ${messageOf(reason)}\n`))
 process.on('SIGINT', () => {})
 send({ t: 'ready' })
 
@@ -74,7 +78,7 @@ function flush(): void {
 
 function context(start: AttemptStart, signal: AbortSignal) {
   const calls = remote.of(start.token)
-  const log = logs.of(start.token)
+  const log = fromLevel(logLevel, logs.of(start.token))
   return attemptContext(
     capabilitiesOver({ calls, store, connections, projectDir, log }, signal),
     calls,

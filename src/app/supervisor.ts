@@ -36,8 +36,6 @@ export interface Supervisor {
   /** Where the API is; the empty text when it does not run here. */
   readonly url: string
   stop(): Promise<void>
-  /** Rejects when a process cannot be kept alive. */
-  readonly failed: Promise<never>
 }
 
 /** @throws SluiceError CONFLICT (a supervisor runs on this home), CONFIGURATION, DATABASE_*, MIGRATION_FAILED, EMBEDDED_UNAVAILABLE */
@@ -50,8 +48,6 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
       'CONFLICT',
       `Sluice runs on ${config.home} already; stop it first, or use another SLUICE_HOME`,
     )
-  const failed = Promise.withResolvers<never>()
-  failed.promise.catch(() => {})
   const environment = childEnvironment(config, { database: true, secrets: true })
   const children = rolesOf(options).map((role) => ({
     role,
@@ -61,7 +57,6 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
       environment: { ...environment },
       secrets: config.secrets.reveal(),
       log,
-      onGivenUp: failed.reject,
     }),
   }))
   let server: EmbeddedServer | undefined
@@ -90,7 +85,7 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     const url = urls.find((found) => found !== undefined) ?? ''
     await writeFile(join(config.home, 'server.json'), JSON.stringify({ url, pid: process.pid }), { mode: 0o600 })
     if (options.watch) following = followChanges(options, databaseUrl, version, children)
-    return { url, stop: stopAll, failed: failed.promise }
+    return { url, stop: stopAll }
   } catch (error) {
     for (const { child } of children) child.kill()
     // A build that failed did not wait for the server, which must not outlive us.
@@ -136,8 +131,14 @@ function followChanges(
 }
 
 function rolesOf({ roles, config }: SupervisorOptions): Role[] {
+  if (roles.has('worker') && !roles.has('engine')) {
+    throw new SluiceError(
+      'CONFIGURATION',
+      'a worker apart from the engine is not built yet; an engine brings its own runners',
+    )
+  }
   return [
-    ...(roles.has('engine') || roles.has('worker') ? (['engine'] as const) : []),
+    ...(roles.has('engine') ? (['engine'] as const) : []),
     ...(roles.has('api') ? (['serving'] as const) : []),
     ...(roles.has('stream') ? Array.from({ length: config.shardProcesses }, () => 'shard' as const) : []),
   ]

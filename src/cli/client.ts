@@ -1,5 +1,6 @@
 /** The platform's HTTP API over the network. */
-import { openAsBlob, readFileSync } from 'node:fs'
+import { constants, openAsBlob, readFileSync } from 'node:fs'
+import { access, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ErrorCode, errorTable, type Fault, messageOf, SluiceError } from '../errors.ts'
 import type { ApiClient } from '../sdk/command.ts'
@@ -68,13 +69,20 @@ export function openClient(url: string, signal?: AbortSignal): Client {
     send: send as Client['send'],
     request: send as Client['request'],
     async upload<Answer>(method: string, path: string, file: string, contentType: string) {
-      // It throws at once for a file that is not there.
-      const body = await Promise.try(openAsBlob, file).catch((thrown) => {
+      // What cannot be read is told here: the blob would say so in the middle of the request.
+      const body = await readable(file).then(openAsBlob, (thrown) => {
         throw new SluiceError('USAGE', `${file} cannot be read: ${messageOf(thrown)}`)
       })
       return (await ask(method, path, body, { 'content-type': contentType })) as Answer
     },
   }
+}
+
+/** The path, if a file can be read there. */
+async function readable(path: string): Promise<string> {
+  await access(path, constants.R_OK)
+  if (!(await stat(path)).isFile()) throw new Error('it is not a file')
+  return path
 }
 
 async function answerOf(response: Response, url: string): Promise<unknown> {

@@ -128,11 +128,11 @@ export async function checkDefinitions({ projectDir, home }: Config): Promise<Fi
       },
     ]
   } catch (thrown) {
-    return [{ check, state: 'fail', detail: messageOf(thrown), fix: 'correct sluice.config.ts' }]
+    return [{ check, state: 'fail', detail: messageOf(thrown), fix: 'correct what it names' }]
   }
 }
 
-function noDefinitions(projectDir: string, globs: readonly string[]): Finding {
+export function noDefinitions(projectDir: string, globs: readonly string[]): Finding {
   const check = 'definitions'
   const misnamed = ['workflow', 'Workflows', 'flows', 'dags', 'src/workflows'].find((name) =>
     existsSync(join(projectDir, name)),

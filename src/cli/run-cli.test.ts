@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -7,6 +7,7 @@ import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ownCommands } from '../app/build/manifest-of.ts'
 import { Cli } from './cli.ts'
+import { openClient } from './client.ts'
 import { ownCommandNames } from './commands/index.ts'
 import { runCli } from './run-cli.ts'
 
@@ -59,20 +60,30 @@ async function answer(request: IncomingMessage): Promise<readonly [number, unkno
   if (path === 'GET /api/v1/workflows') return [200, { items: [{ name: 'catalog' }], nextCursor: null }]
   if (path === 'GET /api/v1/workflows/catalog') return [200, { name: 'catalog', params }]
   if (path === 'POST /api/v1/workflows/catalog/runs') return [201, { id: 'r1' }]
+  if (path === 'POST /api/v1/workflows/broken/runs') return [201, { id: 'r2' }]
   if (path === 'GET /api/v1/runs') {
     const second = url.includes('cursor=c2')
     return [200, { items: [{ ...run, id: second ? 'r0' : 'r1', state: 'success' }], nextCursor: second ? null : 'c2' }]
   }
   if (path === 'GET /api/v1/runs/r1') return [200, { ...run, state: 'success' }]
-  if (path === 'GET /api/v1/runs/r2') return [200, { ...run, id: 'r2', state: 'failed', error: 'no such file' }]
+  if (path === 'GET /api/v1/runs/r2') return [200, { ...run, id: 'r2', state: 'failed', error: 'failed: keep' }]
   if (path === 'GET /api/v1/runs/r1/tasks') {
-    const tasks = [{ ...run, id: 't1', name: 'keep', index: 3, state: 'success', attempt: 1 }]
+    const task = { ...run, name: 'keep', state: 'success', attempt: 1 }
+    const tasks = [
+      { ...task, id: 't1', index: 3 },
+      { ...task, id: 't2', index: 4 },
+    ]
     return [200, { items: tasks, nextCursor: null }]
   }
   if (path === 'GET /api/v1/runs/r1/logs') {
     const more = !url.includes('after=p1')
     const line = { source: 't1', attempt: 1, time: 'T', level: 'info', message: more ? 'one' : 'two', lines: 3 }
     return [200, { items: [line], nextCursor: more ? 'p1' : null, position: more ? 'p1' : 'p2', ended: !more }]
+  }
+  const task = /^GET \/api\/v1\/tasks\/(t\d)\/logs$/.exec(path)?.[1]
+  if (task) {
+    const line = { source: task, attempt: 1, time: 'T', level: 'info', message: `of ${task}` }
+    return [200, { items: [line], nextCursor: null, position: 'p1', ended: true }]
   }
   return notFound(`There is no ${url}`)
 }
@@ -97,6 +108,7 @@ describe('runCli', () => {
     for (const name of ownCommandNames) expect(asked.out).toContain(name)
     expect(await sluice()).toMatchObject({ code: 2, out: '', err: expect.stringContaining('Usage: sluice') })
     expect(await sluice('runs', '--help')).toMatchObject({ code: 0, out: expect.stringContaining('--state') })
+    expect((await sluice('--version')).out).toBe((await sluice('version')).out)
   })
 
   it('says in one line what is wrong, and what was probably meant', async () => {
@@ -107,6 +119,21 @@ describe('runCli', () => {
     })
     expect(await sluice('show')).toMatchObject({ code: 2, err: "sluice: missing required argument 'run'\n" })
     expect(await sluice('runs', '--port', 'x')).toMatchObject({ code: 2, err: expect.stringContaining('PORT: "x"') })
+  })
+
+  it('check fails where there is nothing to check', async () => {
+    const { code, out, err } = await sluice('check', '--data', home)
+    expect({ code, out }).toEqual({ code: 2, out: '' })
+    expect(err).toContain('no file matches workflows/*.ts')
+    await mkdir(join(home, 'workflow'))
+    expect((await sluice('check', '--data', home)).err).toContain('rename workflow to workflows')
+    await rm(join(home, 'workflow'), { recursive: true })
+  })
+
+  it('an upload of what is no file is wrong usage', async () => {
+    const { upload } = openClient(`http://127.0.0.1:${port}`)
+    for (const path of [home, join(home, 'missing.txt')])
+      await expect(upload('POST', '/api/v1/catalogs', path, 'text/plain')).rejects.toMatchObject({ code: 'USAGE' })
   })
 
   it('gives a problem document besides under --json', async () => {
@@ -157,6 +184,7 @@ describe('commands', () => {
 
   it('run --wait gives the end of the run', async () => {
     expect(await sluice('run', 'catalog', '--wait', ...here())).toEqual({ code: 0, out: 'r1 success\n', err: '' })
+    expect(await sluice('run', 'broken', '--wait', ...here())).toEqual({ code: 1, out: 'r2 failed: keep\n', err: '' })
   })
 
   it('runs lists page after page, up to the limit', async () => {
@@ -176,6 +204,8 @@ describe('commands', () => {
     expect(shown.out).toMatch(/state {5}success\n(.*\n)+keep\[3\] {2}success {8}1 {2}1\.3 s/)
     const logs = await sluice('logs', 'r1', ...here())
     expect(logs.out).toBe('T INFO  one {"lines":3}\nT INFO  two {"lines":3}\n')
+    expect((await sluice('logs', 'r1', 'keep', ...here())).out).toBe('T INFO  of t1\nT INFO  of t2\n')
+    expect((await sluice('logs', 'r1', 'keep[4]', ...here())).out).toBe('T INFO  of t2\n')
     expect(await sluice('logs', 'r1', 'keep[2]', ...here())).toMatchObject({
       code: 2,
       err: 'sluice: The run has no task keep[2]; did you mean keep[3]?\n',

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander'
+import { version } from '../app/version.ts'
 import { SluiceError } from '../errors.ts'
 import { type Cli, exitCodeOf, exitCodes } from './cli.ts'
 import { ownCommandNames, registerOwnCommands } from './commands/index.ts'
@@ -7,6 +8,7 @@ import type { CommandContext } from './session.ts'
 /** Runs one command line; gives its exit code. */
 export async function runCli(argv: readonly string[], cli: Cli, signal: AbortSignal): Promise<number> {
   let code: number = exitCodes.done
+  let help = ''
   const context: CommandContext = {
     cli,
     signal,
@@ -19,10 +21,13 @@ export async function runCli(argv: readonly string[], cli: Cli, signal: AbortSig
     .exitOverride()
     .configureOutput({
       writeOut: (text) => cli.print(text.trimEnd(), text),
-      // Errors come as exceptions, and are told like any other.
-      writeErr: () => {},
+      // Errors come as exceptions, and are told like any other; of help that nobody asked for that is the last text.
+      writeErr: (text) => {
+        help = text
+      },
     })
     .helpCommand(true)
+    .version(version, '-V, --version', 'print the version')
     .showSuggestionAfterError(true)
   registerOwnCommands(program, context)
   try {
@@ -34,7 +39,7 @@ export async function runCli(argv: readonly string[], cli: Cli, signal: AbortSig
     return code
   } catch (thrown) {
     cli.json ||= argv.includes('--json')
-    const error = thrown instanceof CommanderError ? usageError(thrown, program) : thrown
+    const error = thrown instanceof CommanderError ? usageError(thrown, help) : thrown
     if (error === undefined) return exitCodes.done
     cli.complain(error)
     return exitCodeOf(error)
@@ -42,9 +47,9 @@ export async function runCli(argv: readonly string[], cli: Cli, signal: AbortSig
 }
 
 /** Undefined where help or the version was asked for and shown. */
-function usageError(thrown: CommanderError, program: Command): SluiceError | undefined {
+function usageError(thrown: CommanderError, help: string): SluiceError | undefined {
   if (thrown.exitCode === 0) return undefined
-  if (thrown.code === 'commander.help') return new SluiceError('USAGE', program.helpInformation().trimEnd())
+  if (thrown.code === 'commander.help') return new SluiceError('USAGE', help.trimEnd())
   return new SluiceError('USAGE', thrown.message.replace(/^error: /, '').replaceAll('\n', ' '))
 }
 

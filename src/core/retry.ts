@@ -4,6 +4,8 @@
  * failure, which spreads the load of many tasks that failed together better than any fixed wait.
  */
 import { SluiceError } from '../errors.ts'
+import type { RetryOptions } from '../sdk/action-definition.ts'
+import { parseDuration } from '../time.ts'
 
 export interface RetryPolicy {
   /** How many attempts in all, the first one included; 1 means never again. */
@@ -54,6 +56,16 @@ export function retryPolicy(given: Partial<RetryPolicy> = {}): RetryPolicy {
     throw new SluiceError('DEFINITION_INVALID', `The retry policy is not valid: ${detail}`, { faults })
   }
   return policy
+}
+
+/**
+ * The policy of what an author wrote; `attempts` where nothing is said of them. Waits that begin above 5 min stay as they begin.
+ * @throws SluiceError DEFINITION_INVALID, USAGE (a duration that is none)
+ */
+export function policyOf(options: RetryOptions, attempts: number): RetryPolicy {
+  const baseMs = options.base === undefined ? defaultRetryPolicy.baseMs : parseDuration(options.base)
+  const maxMs = options.max === undefined ? Math.max(baseMs, defaultRetryPolicy.maxMs) : parseDuration(options.max)
+  return retryPolicy({ attempts: options.attempts ?? attempts, baseMs, maxMs })
 }
 
 export type NextAttempt = { readonly retryAt: number } | 'exhausted'

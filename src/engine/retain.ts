@@ -33,11 +33,14 @@ const everyMs = 3_600_000
 /** The sweep waits this long after the last need of an object. */
 const graceMs = 24 * 3_600_000
 const batch = 500
+/** Looking at every file of the store is for once a day. */
+const roundsPerDay = 24
 
 export class Retain {
   private timer: NodeJS.Timeout | undefined
   private working: Promise<void> = Promise.resolve()
   private stopped = false
+  private rounds = 0
   private readonly parts: RetainParts
 
   constructor(parts: RetainParts) {
@@ -67,29 +70,55 @@ export class Retain {
     await this.working
   }
 
-  /** One round; gives how many runs were deleted. */
+  /** One round; gives how many runs were deleted. What goes wrong in one part keeps none of the others from their turn. */
   async once(): Promise<number> {
     const { db, store, clock, historyMs } = this.parts
     const before = new Date(clock.now() - historyMs)
-    await this.prepare()
-    await cleanInbox(db)
-    const runs = await this.deleteRuns(before)
-    await dropOldDays(db, before)
-    await deleteOldTicks(db, before)
-    for (const hash of await deleteUnusedVersions(db, before)) await this.parts.removeVersion(hash)
-    await foldLedger(db, new Date(clock.now() - 600_000))
-    await dropLedgerPartitions(db, before)
+    let runs = 0
+    await this.part('making partitions', () => this.prepare())
+    await this.part('cleaning the inbox', () => cleanInbox(db))
+    await this.part('deleting runs', async () => {
+      runs = await this.deleteRuns(before)
+    })
+    await this.part('dropping days', () => dropOldDays(db, before))
+    await this.part('deleting ticks', () => deleteOldTicks(db, before))
+    await this.part('removing versions', async () => {
+      for (const hash of await deleteUnusedVersions(db, before)) await this.parts.removeVersion(hash)
+    })
+    await this.part('folding the ledger', async () => {
+      await foldLedger(db, new Date(clock.now() - 600_000))
+      await dropLedgerPartitions(db, before)
+    })
+    await this.part('trimming topics', () => this.trimTopics(before))
+    await this.part('removing nodes', () => removeLapsedNodes(db))
+    await this.part('sweeping objects', () => this.sweep(store))
+    return runs
+  }
+
+  private async part(name: string, work: () => Promise<unknown>): Promise<void> {
+    if (this.stopped) return
+    try {
+      await work()
+    } catch (error) {
+      this.parts.note(`retention, ${name}: ${messageOf(error)}`)
+    }
+  }
+
+  private async trimTopics(before: Date): Promise<void> {
+    const { db } = this.parts
     for (const topic of await listTopics(db)) {
       while (!this.stopped && (await trim(db, topic, before)) > 0);
       while (!this.stopped && (await forgetIds(db, topic, before)) > 0);
     }
-    await removeLapsedNodes(db)
+  }
+
+  private async sweep(store: ObjectStore): Promise<void> {
     await store.removeStale(graceMs)
-    await this.adoptStrays()
+    if (this.rounds % roundsPerDay === 0) await this.adoptStrays()
+    this.rounds += 1
     for (let examined = batch; examined === batch && !this.stopped; ) {
-      examined = (await sweepObjects(db, store, { graceMs, limit: batch })).examined
+      examined = (await sweepObjects(this.parts.db, store, { graceMs, limit: batch })).examined
     }
-    return runs
   }
 
   private async deleteRuns(before: Date): Promise<number> {

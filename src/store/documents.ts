@@ -19,12 +19,21 @@ const putStatement = statement(
   on conflict (collection, key) do update set body = excluded.body, updated_at = sluice.sluice_now()`,
 )
 
-const listStatement = statement<{ seq: number; body: Body }>(
+/** Of one page, as stored (compressed); a page has at least one document. */
+const pageBytes = 8_388_608
+
+const listStatement = statement<{ seq: number; body: Body; found: number }>(
   'documents.list',
   `
-  select seq, body from sluice.documents
-  where collection = $1 and seq > $2 and ($3::jsonb is null or body @> $3)
-  order by seq limit $4`,
+  select seq, body, found::int from (
+    select seq, body, count(*) over () as found, sum(pg_column_size(body)) over (order by seq) - pg_column_size(body) as before
+    from (
+      select seq, body from sluice.documents
+      where collection = $1 and seq > $2 and ($3::jsonb is null or body @> $3)
+      order by seq limit $4
+    ) as page
+  ) as sized
+  where before < $5 order by seq`,
 )
 
 /**
@@ -101,9 +110,9 @@ async function list<Document extends object>(
   }
   const after = cursor === null ? 0 : positionOf(collection, cursor)
   const filter = where === undefined ? null : JSON.stringify(where)
-  const rows = await database.query(listStatement, [collection, after, filter, limit + 1])
+  const rows = await database.query(listStatement, [collection, after, filter, limit + 1, pageBytes])
   const items = rows.slice(0, limit)
-  const nextCursor = rows.length > limit ? cursorAt(collection, items.at(-1)!.seq) : null
+  const nextCursor = (rows[0]?.found ?? 0) > items.length ? cursorAt(collection, items.at(-1)!.seq) : null
   return { items: items.map((row) => row.body as Document), nextCursor }
 }
 

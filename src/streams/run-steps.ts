@@ -4,7 +4,7 @@
  * 1. Steps that return at once cost no turn of the event loop; a time limit is set only when one does not.
  * 2. A record whose time limit passed has failed, and its place is free, whether or not its step heeds the signal.
  */
-import { nextAttempt, type RetryPolicy, retryPolicy } from '../core/retry.ts'
+import { nextAttempt, policyOf, type RetryPolicy } from '../core/retry.ts'
 import { type ErrorCode, messageOf, SluiceError } from '../errors.ts'
 import type { Sink } from '../ports/sink.ts'
 import type { Capabilities } from '../sdk/context.ts'
@@ -24,12 +24,8 @@ export interface StepParts {
   readonly redact?: ((text: string) => string) | undefined
 }
 
-/** The policy of a stream: 5 attempts, waits of up to 1 s doubling to 5 min. @throws SluiceError DEFINITION_INVALID */
-export function policyOf({ options }: Stream): RetryPolicy {
-  const { attempts = 5, base = '1s', max = '5m' } = options.retry ?? {}
-  const maxMs = parseDuration(max)
-  return retryPolicy({ attempts, baseMs: Math.min(parseDuration(base), maxMs), maxMs })
-}
+/** Of a stream that says nothing. */
+const attempts = 5
 
 export class StepRunner {
   readonly #parts: StepParts
@@ -41,7 +37,7 @@ export class StepRunner {
 
   constructor(parts: StepParts) {
     this.#parts = parts
-    this.#policy = policyOf(parts.stream)
+    this.#policy = policyOf(parts.stream.options.retry ?? {}, attempts)
     this.#timeoutMs = parseDuration(parts.stream.options.timeout ?? '2m')
   }
 

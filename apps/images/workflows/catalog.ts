@@ -1,4 +1,4 @@
-import { isAbsolute, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { action, fileArrival, SluiceError, workflow, z } from 'sluice'
 import { keepRested } from '../catalog/arrive.ts'
 import { startsWith } from '../catalog/catalog-lines.ts'
@@ -18,8 +18,8 @@ const keepCatalog = action('keep-catalog', {
   async run({ input, objects, signal }) {
     const { file, sha256 } = input
     if ((file === '') === (sha256 === '')) throw new SluiceError('INVALID_INPUT', 'Give either file or sha256')
-    if (isAbsolute(file) || file.split('/').includes('..')) {
-      throw new SluiceError('INVALID_INPUT', `The file ${file} must lie in the project; upload others`)
+    if (file !== '' && (!file.startsWith('catalogs/') || file.split('/').includes('..'))) {
+      throw new SluiceError('INVALID_INPUT', `The file ${file} must lie in catalogs/; upload others`)
     }
     const name = input.name === '' ? nameOfFile(file) : input.name
     if (!catalogNamePattern.test(name)) {

@@ -30,7 +30,6 @@ export const runSummary = z.object({
 const runDetail = runSummary.extend({
   params: z.unknown(),
   error: z.string().nullable(),
-  retryOf: z.uuid().nullable(),
   cancelRequested: z.boolean(),
   tasks: z.partialRecord(z.enum(taskStates), z.int()).meta({ description: 'How many tasks are in each state' }),
   progress: z.object({ done: z.int(), total: z.int() }).meta({
@@ -115,7 +114,6 @@ function detailRoute(context: ApiContext): Route {
           ...exampleRun,
           params: {},
           error: null,
-          retryOf: null,
           cancelRequested: false,
           tasks: { success: 2 },
           progress: { done: 2, total: 2 },

@@ -343,6 +343,15 @@ describe('a wrong definition takes no other down', () => {
     },
   )
 
+  it('goes with its file, also when what is left was built before', async () => {
+    const at = await project(sound)
+    const { manifest } = await build(at)
+    await change(at.projectDir, { 'workflows/bad.ts': 'const = 1\n' })
+    expect((await build(at)).manifest.faults).toHaveLength(1)
+    await rm(join(at.projectDir, 'workflows/bad.ts'))
+    expect((await build(at)).manifest).toEqual(manifest)
+  })
+
   it('two of one name: the first file stands, the fault names both', async () => {
     const at = await project({ ...sound, 'workflows/zoo.ts': greet })
     const built = await build(at)

@@ -9,7 +9,7 @@
  */
 import { mkdir, readFile, realpath } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { SluiceError } from '../../errors.ts'
+import { messageOf, SluiceError } from '../../errors.ts'
 import { readRecord } from './last-build.ts'
 import type { Settled, Version } from './version.ts'
 
@@ -25,14 +25,18 @@ export interface BuildOptions {
 
 /**
  * Wrong files and definitions are faults of the manifest, not errors.
- * @throws SluiceError CONFIGURATION (`sluice.config.ts`), BUILD_NOT_REPRODUCIBLE
+ * @throws SluiceError CONFIGURATION (`sluice.config.ts`, SLUICE_HOME), BUILD_NOT_REPRODUCIBLE
  */
 export async function build(options: BuildOptions): Promise<Version> {
   const projectDir = await realpath(options.projectDir).catch((cause: unknown) => {
     throw new SluiceError('CONFIGURATION', `There is no folder ${options.projectDir}`, { cause })
   })
   const versions = join(resolve(options.home), 'versions')
-  await mkdir(versions, { recursive: true })
+  await mkdir(versions, { recursive: true }).catch((cause: unknown) => {
+    throw new SluiceError('CONFIGURATION', `SLUICE_HOME ${options.home} cannot be written: ${messageOf(cause)}`, {
+      cause,
+    })
+  })
   const settled = { ...options, projectDir, versions: await realpath(versions) }
   return (await unchanged(settled)) ?? (await (await import('./rebuild.ts')).rebuild(settled))
 }
@@ -42,5 +46,7 @@ async function unchanged({ projectDir, versions }: Settled): Promise<Version | u
   if (record === undefined) return undefined
   const folder = join(versions, record.hash)
   const manifest = await readFile(join(folder, 'manifest.json'), 'utf8').catch(() => undefined)
-  return manifest === undefined ? undefined : { manifest: JSON.parse(manifest), folder, project: record.project }
+  if (manifest === undefined) return undefined
+  // The faults in it may be those of a file that has come and gone since: a build with faults leaves no record.
+  return { manifest: { ...JSON.parse(manifest), faults: [] }, folder, project: record.project }
 }

@@ -74,8 +74,9 @@ async function askChild(job: Job, { projectDir, timeLimitMs = 30_000 }: Evaluate
   createInterface({ input: told }).on('line', (line) => {
     clearTimeout(timer)
     timer = setTimeout(stop, timeLimitMs)
-    const news = JSON.parse(line) as Told
-    if ('working' in news) at = news.working
+    const news = heard(line)
+    if (news === undefined) complaint += `${line}\n`
+    else if ('working' in news) at = news.working
     else answer = news
   })
   // A child that is gone before it read its job says so by its end.
@@ -96,4 +97,13 @@ async function askChild(job: Job, { projectDir, timeLimitMs = 30_000 }: Evaluate
       .split('\n')
       .findLast((line) => /error/i.test(line)) ?? ''
   return { stopped: `importing it ends the process (${ended})${last ? `: ${last.trim().slice(0, 300)}` : ''}`, at }
+}
+
+/** Undefined for what is none of ours: authors' code may write to any descriptor. */
+function heard(line: string): Told | undefined {
+  try {
+    return JSON.parse(line) as Told
+  } catch {
+    return undefined
+  }
 }

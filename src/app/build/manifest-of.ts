@@ -11,7 +11,7 @@ import type {
   TopicManifest,
   WorkflowManifest,
 } from '../../core/manifest.ts'
-import { type RetryPolicy, retryPolicy } from '../../core/retry.ts'
+import { policyOf, type RetryPolicy } from '../../core/retry.ts'
 import { parseCron } from '../../core/schedule.ts'
 import { type Fault, messageOf, SluiceError } from '../../errors.ts'
 import type { RetryOptions } from '../../sdk/action-definition.ts'
@@ -129,7 +129,7 @@ function describeNode(node: NodeDefinition): NodeManifest {
     upstream: node.upstream,
     ...(node.stage === undefined ? {} : { stage: node.stage }),
     rule: node.rule,
-    retry: policyOf(node.retry, 1, `task ${node.id}`),
+    retry: checkedPolicy(node.retry, 1, `task ${node.id}`),
     timeoutMs: node.timeoutMs,
     isolation,
   }
@@ -196,7 +196,7 @@ function describeStream(stream: Stream, definitions: Definitions, topics: Readon
     throw invalid('concurrency.per and concurrency.each go together')
   }
   if (concurrency.each !== undefined) checkWhole('concurrency.each', concurrency.each, 1, total)
-  policyOf(retry, 5, 'the stream')
+  checkedPolicy(retry, 5, 'the stream')
   if (timeout !== undefined) parseDuration(timeout)
   return {
     name: stream.name,
@@ -247,12 +247,9 @@ function jsonSchema(schema: Schema, what: string): ObjectSchema {
   return z.toJSONSchema(schema, { unrepresentable: 'any', io: 'input' }) as ObjectSchema
 }
 
-function policyOf(options: RetryOptions, attempts: number, whose: string): RetryPolicy {
-  const given = options.attempts ?? attempts
-  checkWhole(`retry.attempts of ${whose}`, given, 1, 100)
-  const baseMs = options.base === undefined ? undefined : parseDuration(options.base)
-  const maxMs = options.max === undefined ? Math.max(baseMs ?? 0, 300_000) : parseDuration(options.max)
-  return retryPolicy({ attempts: given, maxMs, ...(baseMs === undefined ? {} : { baseMs }) })
+function checkedPolicy(options: RetryOptions, attempts: number, whose: string): RetryPolicy {
+  checkWhole(`retry.attempts of ${whose}`, options.attempts ?? attempts, 1, 100)
+  return policyOf(options, attempts)
 }
 
 function checkWhole(what: string, value: unknown, from: number, to: number): void {

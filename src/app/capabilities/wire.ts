@@ -1,10 +1,14 @@
-/** Bytes inside JSON: `{ "$bytes": base64 }` at any depth, on the way between a runner and the engine. */
+/**
+ * Bytes inside JSON: `{ "$bytes": base64 }` at any depth, on the way between a runner and the engine; an author's object
+ * of that shape travels as `{ "$literal": ... }`.
+ */
 export function toWire(value: unknown): unknown {
   if (value instanceof Uint8Array)
     return { $bytes: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64') }
   if (Array.isArray(value)) return value.map(toWire)
   if (value !== null && typeof value === 'object' && !(value instanceof Date)) {
-    return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, toWire(field)]))
+    const object = Object.fromEntries(Object.entries(value).map(([key, field]) => [key, toWire(field)]))
+    return '$bytes' in object || '$literal' in object ? { $literal: object } : object
   }
   return value
 }
@@ -16,5 +20,7 @@ export function fromWire(value: unknown): unknown {
   if (entries.length === 1 && entries[0]![0] === '$bytes' && typeof entries[0]![1] === 'string') {
     return Buffer.from(entries[0]![1], 'base64')
   }
-  return Object.fromEntries(entries.map(([key, field]) => [key, fromWire(field)]))
+  const fields =
+    entries.length === 1 && entries[0]![0] === '$literal' ? Object.entries(entries[0]![1] as object) : entries
+  return Object.fromEntries(fields.map(([key, field]) => [key, fromWire(field)]))
 }

@@ -1,5 +1,7 @@
 import type { Command } from 'commander'
+import { SluiceError } from '../../errors.ts'
 import { exitCodes } from '../cli.ts'
+import { noDefinitions } from '../doctor-checks.ts'
 import { type CommandContext, does, withCommonOptions } from '../session.ts'
 import { buildHere } from './build.ts'
 
@@ -8,17 +10,17 @@ export function addCheck(program: Command, context: CommandContext): void {
   does(withCommonOptions(command, 'reading'), context, async (session) => {
     const { manifest, project } = await buildHere(session)
     const { faults, workflows, streams, endpoints, commands, topics } = manifest
+    if (manifest.entries.length + faults.length === 0) {
+      const { detail, fix } = noDefinitions((await session.config()).projectDir, project.definitions)
+      throw new SluiceError('CONFIGURATION', `${detail}. To do: ${fix}`)
+    }
     const counts = { workflows, streams, topics, endpoints, commands }
     const sound = Object.entries(counts).map(([kind, all]) => [kind, all.length] as const)
     session.cli.print(faults.map(({ where, message }) => `${where} ${message}`).join('\n'), {
       faults,
       ...Object.fromEntries(sound),
     })
-    session.cli.note(
-      manifest.entries.length + faults.length === 0
-        ? `No definition file matches ${project.definitions.join(', ')}`
-        : `${faults.length} faults; ${sound.map(([kind, count]) => `${count} ${kind}`).join(', ')}`,
-    )
+    session.cli.note(`${faults.length} faults; ${sound.map(([kind, count]) => `${count} ${kind}`).join(', ')}`)
     return faults.length === 0 ? exitCodes.done : exitCodes.failed
   })
 }

@@ -31,12 +31,16 @@ interface LogsOptions extends CommonOptions {
 export function addLogs(program: Command, context: CommandContext): void {
   const command = program
     .command('logs <run> [task]')
-    .description('print the log of a run, or of one of its tasks (name, name[index] or id); as JSON a line each')
+    .description('print the log of a run, or of its tasks of a name (or name[index], or id); as JSON a line each')
     .option('-f, --follow', 'go on as lines come, until it has ended')
   const work = async (cli: Cli, api: Client, { follow }: LogsOptions, run: string, task?: string) => {
-    const path = task === undefined ? `${pathOf(run)}/logs` : `/api/v1/tasks/${await taskId(api, run, task)}/logs`
-    for await (const { items } of pages(api, path, follow === true))
-      for (const line of items) cli.print(textOf(line), line)
+    const paths =
+      task === undefined
+        ? [`${pathOf(run)}/logs`]
+        : (await taskIds(api, run, task)).map((id) => `/api/v1/tasks/${encodeURIComponent(id)}/logs`)
+    for (const path of paths)
+      for await (const { items } of pages(api, path, follow === true))
+        for (const line of items) cli.print(textOf(line), line)
   }
   does(
     withCommonOptions(command, 'reading'),
@@ -61,15 +65,15 @@ function textOf({ source, attempt, time, level, message, ...fields }: LogLine): 
   return [time, level?.toUpperCase().padEnd(5), message, rest].filter(Boolean).join(' ')
 }
 
-async function taskId(api: Client, run: string, task: string): Promise<string> {
-  if (isUuid(task)) return task
-  const labels = new Map(
-    (await listAll<Task>(api, `${pathOf(run)}/tasks`, 100_000)).map((one) => [labelOf(one), one.id]),
-  )
-  const found = labels.get(task)
-  if (found !== undefined) return found
-  const meant = nearest(task, labels.keys())
-  const some = [...labels.keys()].slice(0, 20).join(', ')
+/** One for a label or an id; for the name of a mapped task all of its tasks, in their order. */
+async function taskIds(api: Client, run: string, task: string): Promise<string[]> {
+  if (isUuid(task)) return [task]
+  const tasks = await listAll<Task>(api, `${pathOf(run)}/tasks`, 100_000)
+  const found = tasks.filter((one) => one.name === task || labelOf(one) === task)
+  if (found.length > 0) return found.map(({ id }) => id)
+  const labels = tasks.map(labelOf)
+  const meant = nearest(task, labels)
+  const some = labels.slice(0, 20).join(', ')
   throw new SluiceError(
     'NOT_FOUND',
     `The run has no task ${task}; ${meant === undefined ? `it has ${some}` : `did you mean ${meant}?`}`,

@@ -23,6 +23,8 @@ export function addServe(program: Command, context: CommandContext): void {
 export async function serve(session: Session, options: { watch: boolean; roles?: ReadonlySet<Role> }): Promise<number> {
   const { cli, signal } = session
   const config = await session.config()
+  const { unknownSettings } = await import('../../app/config.ts')
+  for (const name of unknownSettings()) cli.log(`${name} means nothing to Sluice; sluice doctor names what does`)
   const { startSupervisor } = await import('../../app/supervisor.ts')
   const startedAt = performance.now()
   const supervisor = await startSupervisor({
@@ -35,9 +37,9 @@ export async function serve(session: Session, options: { watch: boolean; roles?:
   const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1)
   cli.log(`Sluice is ready at ${supervisor.url} after ${seconds} s. Its data is in ${config.home}. Ctrl-C stops it.`)
   try {
-    await Promise.race([interruption(signal), supervisor.failed])
+    await interruption(signal)
   } finally {
-    cli.log('Stopping. What runs is ended cleanly; Ctrl-C again ends it at once.')
+    cli.log('Stopping. What is under way goes on with the next start; Ctrl-C again ends it at once.')
     await supervisor.stop()
   }
   return exitCodes.done

@@ -34,7 +34,7 @@ export function addShow(program: Command, context: CommandContext): void {
     const facts = [
       `run       ${detail.id}`,
       `workflow  ${detail.workflow} (${detail.version.slice(0, 12)})`,
-      `state     ${detail.state}${detail.error === null ? '' : `: ${detail.error}`}`,
+      `state     ${stateOf(detail)}`,
       `plan      ${detail.plan}`,
       `params    ${JSON.stringify(detail.params)}`,
       `tasks     ${detail.progress.done} of ${detail.progress.total} ended`,
@@ -54,6 +54,12 @@ export function readRun(api: Client, run: string): Promise<RunDetail> {
 
 export function pathOf(run: string): string {
   return `/api/v1/runs/${encodeURIComponent(run)}`
+}
+
+/** With the reason, which may begin with the state itself. */
+export function stateOf({ state, error }: Pick<RunDetail, 'state' | 'error'>): string {
+  if (error === null) return state
+  return error.startsWith(`${state}: `) ? error : `${state}: ${error}`
 }
 
 export function labelOf({ name, index }: Pick<Task, 'name' | 'index'>): string {

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { SluiceError } from '../../errors.ts'
@@ -15,7 +16,7 @@ export function addStop(program: Command, context: CommandContext): void {
     const server = readServerRecord(home)
     if (server === undefined || !isOurs(server.pid)) {
       cli.note(`No Sluice runs on ${home}`)
-      return
+      return stopLeftDatabase(home)
     }
     process.kill(server.pid, 'SIGTERM')
     cli.note(`Stopping the Sluice at ${server.url} (process ${server.pid})`)
@@ -31,6 +32,14 @@ export function addStop(program: Command, context: CommandContext): void {
     }
     cli.note('Stopped')
   })
+}
+
+/** The embedded PostgreSQL outlives a Sluice that was killed. Who opens it last stops it. */
+async function stopLeftDatabase(home: string): Promise<void> {
+  if (!existsSync(join(home, 'postgres', 'data', 'postmaster.pid'))) return
+  const { startEmbedded } = await import('../../postgres/embedded.ts')
+  const server = await startEmbedded({ home })
+  await server.stop()
 }
 
 /** A process id may have been given to another program since the record was written. */

@@ -96,7 +96,6 @@ create table sluice.runs (
   error text,
   idempotency_key text,
   request_hash text,
-  retry_of uuid,
   created_at timestamptz not null default sluice.sluice_now(),
   started_at timestamptz,
   finished_at timestamptz,
@@ -104,6 +103,7 @@ create table sluice.runs (
 );
 create unique index runs_idempotency on sluice.runs (idempotency_key) where idempotency_key is not null;
 create index runs_of_workflow on sluice.runs (workflow, id);
+create index runs_of_state on sluice.runs (state, id);
 create index runs_unfinished on sluice.runs (node_id, id) where state in ('queued', 'running');
 create index runs_finished on sluice.runs (finished_at) where finished_at is not null;
 
@@ -147,13 +147,12 @@ create table sluice.transitions (
 create table sluice.transitions_default partition of sluice.transitions default;
 create index transitions_of_run on sluice.transitions (run_id, seq);
 
--- What others want of a run's owner; drained by it, deleted with the transition that it caused.
+-- What others want of a run's owner. A row stays until the run has ended, so that a crash forgets no wish.
 create table sluice.inbox (
   id bigint generated always as identity primary key,
   run_id uuid not null,
   kind text not null check (kind in ('cancel')),
   key text not null unique,
-  payload json not null default '{}',
   created_at timestamptz not null default sluice.sluice_now()
 );
 create index inbox_of_run on sluice.inbox (run_id);

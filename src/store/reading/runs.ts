@@ -18,7 +18,6 @@ export interface RunSummary {
 export interface RunDetail extends RunSummary {
   readonly params: unknown
   readonly error: string | null
-  readonly retryOf: string | null
   readonly cancelRequested: boolean
 }
 
@@ -74,7 +73,7 @@ export function listRuns(session: Session, { workflow, state, before, limit }: R
 const one = statement<RunDetail>(
   'reading.run',
   `select id, workflow, version, plan, logical_time as "logicalTime", state, created_at as "createdAt",
-     started_at as "startedAt", finished_at as "finishedAt", params, error, retry_of as "retryOf",
+     started_at as "startedAt", finished_at as "finishedAt", params, error,
      exists (select from sluice.inbox i where i.run_id = r.id and i.kind = 'cancel') as "cancelRequested"
    from sluice.runs r where id = $1`,
 )
