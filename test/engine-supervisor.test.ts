@@ -114,8 +114,9 @@ const go = (name: string) => cp(join(dir, 'package.json'), join(dir, `${name}.go
 it('processes that are killed come back, and work goes on; a runner in a busy loop does not outlive its engine', async () => {
   const sluice = await start({ PORT: String(await freePort()) })
   const gated = await post(sluice, 'gated', { dir, name: 'g' })
-  const loops = await post(sluice, 'loops', { dir, name: 'l' })
+  // One runner for both: whatever comes after the loop would not start.
   await started('g')
+  const loops = await post(sluice, 'loops', { dir, name: 'l' })
   await started('l')
   const before = {
     engine: pidsOf('engine'),

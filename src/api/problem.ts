@@ -45,7 +45,10 @@ export function isOurs(error: SluiceError): boolean {
 
 const ofFastify: Readonly<Record<string, readonly [ErrorCode, string?]>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: ['BODY_TOO_LARGE'],
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: ['UNSUPPORTED_MEDIA_TYPE', 'Send application/json'],
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: [
+    'UNSUPPORTED_MEDIA_TYPE',
+    'This content type is not taken here; /docs says which are, mostly application/json',
+  ],
   FST_ERR_CTP_EMPTY_JSON_BODY: ['MALFORMED_JSON', 'The content type is application/json, but the body is empty'],
   FST_ERR_CTP_INVALID_JSON_BODY: ['MALFORMED_JSON'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['USAGE', 'The body is not as long as Content-Length says'],

@@ -7,7 +7,7 @@
  */
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { SluiceError } from '../errors.ts'
+import { messageOf, SluiceError } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
 import { type EmbeddedServer, startEmbedded } from '../postgres/embedded.ts'
 import { tryLock } from '../postgres/kernel-lock.ts'
@@ -41,7 +41,11 @@ export interface Supervisor {
 /** @throws SluiceError CONFLICT (a supervisor runs on this home), CONFIGURATION, DATABASE_*, MIGRATION_FAILED, EMBEDDED_UNAVAILABLE */
 export async function startSupervisor(options: SupervisorOptions): Promise<Supervisor> {
   const { config, log } = options
-  await mkdir(config.home, { recursive: true, mode: 0o700 })
+  await mkdir(config.home, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
+    throw new SluiceError('CONFIGURATION', `SLUICE_HOME ${config.home} cannot be written: ${messageOf(cause)}`, {
+      cause,
+    })
+  })
   const unlock = tryLock(join(config.home, 'supervisor.lock'), 'exclusive')
   if (!unlock)
     throw new SluiceError(
