@@ -136,7 +136,7 @@ describe('a catalog', () => {
     ])
 
     const stored = new Set<string>()
-    for await (const path of glob('*/*/*', { cwd: join(project.home, 'objects') })) {
+    for await (const path of glob('[0-9a-f][0-9a-f]/*', { cwd: join(project.home, 'objects') })) {
       const name = path.split('/').at(-1) as string
       expect(sha256(await readFile(join(project.home, 'objects', path)))).toBe(name)
       stored.add(name)
