@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { attemptEvents } from '../src/app/attempt-events.ts'
 import { build, type Version } from '../src/app/build/build.ts'
 import { moduleFile, nodeFlags } from '../src/app/own-process.ts'
+import { ProgressWriter } from '../src/app/progress-writer.ts'
 import { startRun } from '../src/app/start-run.ts'
 import { parseConnections } from '../src/connectors/connections.ts'
 import { parseSecrets } from '../src/connectors/secrets.ts'
@@ -16,7 +17,6 @@ import { type RunState, mayBecome as runMayBecome } from '../src/core/run-state.
 import { mayBecome, type TaskState } from '../src/core/task-state.ts'
 import { type Engine, startEngine } from '../src/engine/engine.ts'
 import { LocalExecutor, type LocalSettings, localDefaults } from '../src/executors/local.ts'
-import type { AttemptProgress } from '../src/executors/runner-protocol.ts'
 import { openFiles } from '../src/objects/files.ts'
 import { LogWriter } from '../src/observe/log-writer.ts'
 import { redactor } from '../src/observe/redact.ts'
@@ -44,7 +44,6 @@ export interface RunningEngine {
   readonly engine: Engine
   readonly executor: LocalExecutor
   readonly notes: string[]
-  readonly progress: AttemptProgress[]
   readonly forked: ChildProcess[]
   /** As if the process were killed: what it does from now on reaches nothing. */
   crash(): Promise<void>
@@ -146,7 +145,7 @@ export class EngineWorld {
     const note = (line: string) => notes.push(line)
     const redact = redactor([secret])
     const logs = new LogWriter(db, redact, note)
-    const progress: RunningEngine['progress'] = []
+    const progress = new ProgressWriter(db, note)
     const forked: ChildProcess[] = []
     let executor!: LocalExecutor
     const engine = await startEngine({
@@ -162,7 +161,7 @@ export class EngineWorld {
             forked.push(child)
             return child
           },
-          { ...attemptEvents({ direct, logs, redact, note }, ends), progress: (_, told) => progress.push(told) },
+          attemptEvents({ direct, logs, progress, redact, note }, ends),
         )
         return executor
       },
@@ -185,7 +184,6 @@ export class EngineWorld {
       engine,
       executor,
       notes,
-      progress,
       forked,
       crash: () =>
         end(async () => {

@@ -52,7 +52,8 @@ export function mergeTasks(
 }
 
 export function blank({ node, mapIndex }: TaskPlace, state: TaskState): TaskSummary {
-  return { node, mapIndex, state, attempt: 0, losses: 0, error: null, retryAt: null, startedAt: null, finishedAt: null }
+  const never = { error: null, retryAt: null, startedAt: null, finishedAt: null, progress: null }
+  return { node, mapIndex, state, attempt: 0, losses: 0, ...never }
 }
 
 /** What a task without a row is: nothing yet, or ended with its cancelled run. */

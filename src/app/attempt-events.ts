@@ -5,16 +5,18 @@ import type { LocalEvents } from '../executors/local.ts'
 import type { LogWriter } from '../observe/log-writer.ts'
 import { attemptCalls, type DirectParts, directCalls } from './capabilities/direct-calls.ts'
 import { answerCall } from './capabilities/remote-calls.ts'
+import type { ProgressWriter } from './progress-writer.ts'
 
 export interface AttemptEventsParts {
   readonly direct: DirectParts
   readonly logs: LogWriter
+  readonly progress: ProgressWriter
   readonly redact: (text: string) => string
   readonly note: (line: string) => void
 }
 
 export function attemptEvents(
-  { direct, logs, redact, note }: AttemptEventsParts,
+  { direct, logs, progress, redact, note }: AttemptEventsParts,
   { ended, batchEnded }: Pick<LocalEvents, 'ended' | 'batchEnded'>,
 ): LocalEvents {
   const calls = directCalls(direct)
@@ -27,7 +29,7 @@ export function attemptEvents(
         logs.add({ source, attempt: attempt.attempt, seq, lines })
       }
     },
-    progress: () => {},
+    progress: (attempt, told) => progress.add(attempt, told),
     call: (attempt, name, args) => answerCall(attemptCalls(direct, calls, attempt), name, args),
     note: (line) => note(redact(line)),
   }

@@ -16,6 +16,7 @@ import { type Orders, runChild, type Started } from './child-process.ts'
 import { type Config, plainEnvironment } from './config.ts'
 import { removeDeadNeighbours, thisHost } from './dead-neighbours.ts'
 import { moduleFile, nodeFlags } from './own-process.ts'
+import { ProgressWriter } from './progress-writer.ts'
 import { random } from './random.ts'
 
 runChild(startEngineProcess)
@@ -37,12 +38,13 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
   }
   const redact = redactor(config.secrets.reveal())
   const logs = new LogWriter(callsDb, redact, note)
+  const progress = new ProgressWriter(callsDb, note)
   await removeDeadNeighbours(db, 'engine')
   const openExecutor: EngineParts['openExecutor'] = (ends) =>
     new LocalExecutor(
       { ...localDefaults, runners: config.runners },
       () => forkRunner(config),
-      attemptEvents({ direct, logs, redact, note }, ends),
+      attemptEvents({ direct, logs, progress, redact, note }, ends),
     )
   const engine = await startEngine({
     db,
@@ -66,6 +68,7 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
     async stop() {
       await engine.stop()
       await logs.flush()
+      await progress.flush()
       await Promise.all([db.close(), callsDb.close()])
     },
   }

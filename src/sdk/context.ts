@@ -87,6 +87,6 @@ export interface ActionContext<Input = unknown> extends Capabilities {
     records: Iterable<Record> | AsyncIterable<Record>,
     options?: { readonly id?: (record: Record) => string },
   ): Promise<PublishResult>
-  /** How far the attempt is. The engine is told; nothing shows it yet. */
+  /** How far this task is: its latest word is shown with the task (`sluice show`, the API), at most half a second late. */
   progress(done: number, total?: number): void
 }

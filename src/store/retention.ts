@@ -21,6 +21,7 @@ const deleteRuns = statement<{ id: string }>(
    ), tasks as (delete from sluice.tasks t using old where t.run_id = old.id),
    widths as (delete from sluice.map_ranges m using old where m.run_id = old.id),
    steps as (delete from sluice.checkpoints c using old where c.run_id = old.id),
+   progress as (delete from sluice.task_progress p using old where p.run_id = old.id),
    wishes as (delete from sluice.inbox i using old where i.run_id = old.id)
    delete from sluice.runs r using old where r.id = old.id returning r.id`,
 )

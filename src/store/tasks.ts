@@ -82,3 +82,29 @@ export async function readCheckpoint(session: Session, key: AttemptKey, name: st
 export async function writeCheckpoint(session: Session, key: AttemptKey, name: string, result: string): Promise<void> {
   await session.execute(writeStep, [key.runId, key.node, key.mapIndex, name, result])
 }
+
+export interface TaskProgress {
+  readonly runId: string
+  readonly node: number
+  readonly mapIndex: number
+  readonly done: number
+  readonly total: number | null
+}
+
+const writeProgressStatement = statement(
+  'tasks.write_progress',
+  `insert into sluice.task_progress (run_id, node, map_index, done, total)
+   select * from unnest($1::uuid[], $2::int[], $3::int[], $4::float8[], $5::float8[]) order by 1, 2, 3
+   on conflict (run_id, node, map_index) do update set done = excluded.done, total = excluded.total`,
+)
+
+/** Keeps the latest word of each task; one row a task. */
+export async function writeProgress(session: Session, told: readonly TaskProgress[]): Promise<void> {
+  await session.execute(writeProgressStatement, [
+    told.map((one) => one.runId),
+    told.map((one) => one.node),
+    told.map((one) => one.mapIndex),
+    told.map((one) => one.done),
+    told.map((one) => one.total),
+  ])
+}

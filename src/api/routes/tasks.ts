@@ -37,6 +37,10 @@ const task = z.object({
   retryAt: time.nullable(),
   startedAt: time.nullable(),
   finishedAt: time.nullable(),
+  progress: z
+    .object({ done: z.number(), total: z.number().nullable() })
+    .nullable()
+    .meta({ description: 'What its function told last; null when it told nothing' }),
 })
 
 const place = z.tuple([z.int().min(-1), z.int().min(-1)])
@@ -155,5 +159,6 @@ function present(runId: string, workflow: WorkflowManifest | undefined, row: Tas
     retryAt: row.retryAt,
     startedAt: row.startedAt,
     finishedAt: row.finishedAt,
+    progress: row.progress,
   }
 }

@@ -19,6 +19,7 @@ export interface Task {
   readonly error: string | null
   readonly startedAt: string | null
   readonly finishedAt: string | null
+  readonly progress: { readonly done: number; readonly total: number | null } | null
 }
 
 const mostTasks = 1_000
@@ -40,11 +41,17 @@ export function addShow(program: Command, context: CommandContext): void {
       `tasks     ${detail.progress.done} of ${detail.progress.total} ended`,
       `took      ${durationOf(detail) ?? '-'}`,
     ]
-    const rows = tasks.map((task) => [labelOf(task), task.state, task.attempt, durationOf(task), firstLine(task.error)])
-    cli.print([...facts, '', table(['TASK', 'STATE', 'ATTEMPT', 'TOOK', 'ERROR'], rows)].join('\n').trimEnd(), {
-      ...detail,
-      items: tasks,
-    })
+    const rows = tasks.map((task) => [
+      ...[labelOf(task), task.state, task.attempt, durationOf(task)],
+      ...[progressOf(task), firstLine(task.error)],
+    ])
+    cli.print(
+      [...facts, '', table(['TASK', 'STATE', 'ATTEMPT', 'TOOK', 'PROGRESS', 'ERROR'], rows)].join('\n').trimEnd(),
+      {
+        ...detail,
+        items: tasks,
+      },
+    )
   })
 }
 
@@ -64,6 +71,11 @@ export function stateOf({ state, error }: Pick<RunDetail, 'state' | 'error'>): s
 
 export function labelOf({ name, index }: Pick<Task, 'name' | 'index'>): string {
   return index === null ? name : `${name}[${index}]`
+}
+
+function progressOf({ progress }: Pick<Task, 'progress'>): string {
+  if (progress === null) return ''
+  return progress.total === null ? String(progress.done) : `${progress.done} of ${progress.total}`
 }
 
 function firstLine(text: string | null): string {

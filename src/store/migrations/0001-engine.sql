@@ -167,6 +167,16 @@ create table sluice.checkpoints (
   primary key (run_id, node, map_index, name)
 );
 
+-- How far the author's function says it is; the latest word of each task.
+create table sluice.task_progress (
+  run_id uuid not null,
+  node int not null,
+  map_index int not null,
+  done float8 not null,
+  total float8,
+  primary key (run_id, node, map_index)
+);
+
 -- Where each plan stands, and one row for each of its ticks.
 create table sluice.plan_cursors (
   workflow text not null,

@@ -14,6 +14,8 @@ export interface TaskSummary {
   readonly retryAt: Date | null
   readonly startedAt: Date | null
   readonly finishedAt: Date | null
+  /** What its function told last; null when it told nothing. */
+  readonly progress: { readonly done: number; readonly total: number | null } | null
 }
 
 export interface TaskDetail extends TaskSummary {
@@ -56,8 +58,10 @@ export async function readWidths(session: Session, runId: string): Promise<Reado
 const between = statement<TaskSummary>(
   'reading.tasks_between',
   `select node, map_index as "mapIndex", state, attempt, losses, left(error, 2000) as error, retry_at as "retryAt",
-     started_at as "startedAt", finished_at as "finishedAt"
-   from sluice.tasks
+     started_at as "startedAt", finished_at as "finishedAt",
+     (select json_build_object('done', p.done, 'total', p.total) from sluice.task_progress p
+      where p.run_id = t.run_id and p.node = t.node and p.map_index = t.map_index) as progress
+   from sluice.tasks t
    where run_id = $1 and (node, map_index) > ($2, $3) and (node, map_index) <= ($4, $5)
    order by node, map_index limit $6`,
 )
@@ -76,8 +80,10 @@ export function readTasksBetween(
 const inState = statement<TaskSummary>(
   'reading.tasks_in_state',
   `select node, map_index as "mapIndex", state, attempt, losses, left(error, 2000) as error, retry_at as "retryAt",
-     started_at as "startedAt", finished_at as "finishedAt"
-   from sluice.tasks
+     started_at as "startedAt", finished_at as "finishedAt",
+     (select json_build_object('done', p.done, 'total', p.total) from sluice.task_progress p
+      where p.run_id = t.run_id and p.node = t.node and p.map_index = t.map_index) as progress
+   from sluice.tasks t
    where run_id = $1 and (node, map_index) > ($2, $3) and state = $4
    order by node, map_index limit $5`,
 )
@@ -95,8 +101,10 @@ export function readTasksInState(
 const one = statement<TaskDetail>(
   'reading.task',
   `select node, map_index as "mapIndex", state, attempt, losses, error, retry_at as "retryAt",
-     started_at as "startedAt", finished_at as "finishedAt", result
-   from sluice.tasks where run_id = $1 and node = $2 and map_index = $3`,
+     started_at as "startedAt", finished_at as "finishedAt", result,
+     (select json_build_object('done', p.done, 'total', p.total) from sluice.task_progress p
+      where p.run_id = t.run_id and p.node = t.node and p.map_index = t.map_index) as progress
+   from sluice.tasks t where run_id = $1 and node = $2 and map_index = $3`,
 )
 
 export async function findTask(session: Session, runId: string, place: TaskPlace): Promise<TaskDetail | undefined> {
