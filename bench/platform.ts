@@ -47,6 +47,9 @@ export async function startPlatform(projectDir: string, environment: Record<stri
       if (process.env.BENCH_VERBOSE) process.stderr.write(`${line}\n`)
     },
   })
+  // Interrupted, a benchmark leaves neither processes nor a server behind.
+  const interrupted = () => void supervisor.stop().finally(() => process.exit(130))
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupted)
   const databaseUrl = config.databaseUrl ?? (await embeddedUrl(home))
   const db = openDatabase({ url: databaseUrl, applicationName: 'bench', max: 2 })
   const start = async (workflow: string, params: unknown = {}) => {
@@ -74,6 +77,7 @@ export async function startPlatform(projectDir: string, environment: Record<stri
       }
     },
     async stop() {
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, interrupted)
       await db.close()
       await supervisor.stop()
       await rm(home, { recursive: true, force: true })

@@ -28,7 +28,7 @@ export function runChild(
 ): void {
   const config = readConfig()
   forgetDeployment()
-  const tell = (message: FromChild) => process.send?.(message)
+  const tell = (message: FromChild, told: () => void = () => {}) => process.send?.(message, undefined, undefined, told)
   const note = (line: string) => process.stderr.write(`${line}\n`)
   let started: Promise<Started> | undefined
   let stopping = false
@@ -46,8 +46,8 @@ export function runChild(
     started.then(
       ({ url }) => tell(url === undefined ? { t: 'ready' } : { t: 'ready', url }),
       (error) => {
-        tell({ t: 'failed', code: (error as { code?: string }).code ?? 'INTERNAL', message: messageOf(error) })
-        setTimeout(() => process.exit(1), 100)
+        const code = (error as { code?: string }).code ?? 'INTERNAL'
+        tell({ t: 'failed', code, message: messageOf(error) }, () => process.exit(1))
       },
     )
   })

@@ -23,7 +23,7 @@ export class ProgressWriter {
   add({ runId, node, mapIndex }: AttemptStart, { done, total }: AttemptProgress): void {
     if (!Number.isFinite(done) || (total !== null && !Number.isFinite(total))) return
     this.gathered.set(`${runId} ${node} ${mapIndex}`, { runId, node, mapIndex, done, total })
-    this.writing ??= new Promise<void>((resolve) => setTimeout(resolve, everyMs)).then(() => this.write())
+    this.writing ??= this.writeAll()
   }
 
   /** Resolves when what was told is written, or cannot be. */
@@ -31,12 +31,16 @@ export class ProgressWriter {
     await this.writing
   }
 
-  private async write(): Promise<void> {
+  /** One statement after the other: of two at once the earlier word might win. */
+  private async writeAll(): Promise<void> {
+    while (this.gathered.size > 0) {
+      await new Promise((resolve) => setTimeout(resolve, everyMs))
+      const told = [...this.gathered.values()]
+      this.gathered = new Map()
+      await writeProgress(this.session, told).catch((error) =>
+        this.note(`progress could not be written: ${messageOf(error)}`),
+      )
+    }
     this.writing = undefined
-    const told = [...this.gathered.values()]
-    this.gathered = new Map()
-    await writeProgress(this.session, told).catch((error) =>
-      this.note(`progress could not be written: ${messageOf(error)}`),
-    )
   }
 }
