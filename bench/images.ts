@@ -1,13 +1,12 @@
 /** The image path from URL to stored document, against sharp alone on the same pictures in the same run. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { statement } from '../src/ports/database.ts'
 import { format, median, spread, table } from './measure.ts'
+import { startOrigin } from './origin-process.ts'
 import { startPlatform } from './platform.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -32,15 +31,14 @@ export async function benchImages(rounds: number): Promise<string> {
     const paths = Array.from({ length: pictures }, (_, index) => `/640/480?seed=${round * pictures + index + 1}`)
     const list = join(folder, `${round}.txt`)
     await writeFile(list, paths.map((path) => `https://picsum.photos${path}`).join('\n'))
-    const origin = await startOrigin(list)
+    const origin = await startOrigin(['--prepare', list])
     try {
       const local = join(folder, `${round}.local.txt`)
       await writeFile(local, paths.map((path) => `${origin.url}${path}`).join('\n'))
       limits.push(await sharpAlone(local))
       rates.push(await pipeline(list, origin.url))
     } finally {
-      origin.process.kill('SIGTERM')
-      await once(origin.process, 'exit')
+      await origin.stop()
     }
   }
   await rm(folder, { recursive: true, force: true })
@@ -90,23 +88,4 @@ async function pipeline(list: string, originUrl: string): Promise<number> {
   } finally {
     await platform.stop()
   }
-}
-
-async function startOrigin(list: string): Promise<{ url: string; process: ChildProcess }> {
-  const child = spawn(
-    process.execPath,
-    [
-      '--disable-warning=ExperimentalWarning',
-      join(root, 'apps/images/origin/main.ts'),
-      '--port',
-      '0',
-      '--prepare',
-      list,
-    ],
-    { stdio: ['pipe', 'pipe', 'inherit'] },
-  )
-  for await (const line of createInterface({ input: child.stdout })) {
-    if (line.startsWith('{')) return { url: (JSON.parse(line) as { url: string }).url, process: child }
-  }
-  throw new Error('the origin ended before it was ready')
 }

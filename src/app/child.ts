@@ -23,6 +23,9 @@ const healthyMs = 60_000
 /** Longer than a process takes to end itself. */
 const killAfterMs = 25_000
 
+/** Records pass through a shard quickly: left alone, its heap grows to 158 MB though 30 are in use; the rate is the same. */
+const smallYoungGeneration = '--max-semi-space-size=8'
+
 export class Child {
   private process: ChildProcess
   private orders: Orders | undefined
@@ -100,7 +103,7 @@ export class Child {
     this.bornAt = performance.now()
     const child = fork(moduleFile(import.meta.url, `./${role}-main`), [], {
       cwd: projectDir,
-      execArgv: [...nodeFlags, '--enable-source-maps'],
+      execArgv: [...nodeFlags, '--enable-source-maps', ...(role === 'shard' ? [smallYoungGeneration] : [])],
       env: environment,
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       // In a session of its own: Ctrl-C goes to the supervisor alone, which stops the processes in order.
