@@ -25,7 +25,8 @@ export const errorTable = {
   NOT_READY: { status: 503, retryable: true, title: 'Not ready yet' },
   INTERNAL: { status: 500, retryable: false, title: 'An error of ours' },
   // database
-  DATABASE_UNREACHABLE: { status: 503, retryable: true, title: 'The database cannot be reached' },
+  DATABASE_UNREACHABLE: { status: 503, retryable: true, attempt: false, title: 'The database cannot be reached' },
+  DATABASE_READ_ONLY: { status: 503, retryable: true, attempt: false, title: 'The database takes no writes now' },
   DATABASE_IN_USE: { status: 409, retryable: false, title: 'Another Sluice holds this data folder' },
   DATABASE_UNSUPPORTED: { status: 500, retryable: false, title: 'The database server is not supported' },
   EMBEDDED_UNAVAILABLE: { status: 500, retryable: false, title: 'There is no embedded PostgreSQL for this machine' },
@@ -33,7 +34,9 @@ export const errorTable = {
   // objects
   OBJECT_NOT_FOUND: { status: 404, retryable: false, title: 'No object has this hash' },
   OBJECT_CORRUPT: { status: 500, retryable: false, title: 'An object no longer has its hash' },
-  STORAGE_FULL: { status: 507, retryable: true, title: 'There is no room left in the store' },
+  STORAGE_FULL: { status: 507, retryable: true, attempt: false, title: 'There is no room left in the store' },
+  STORAGE_FAILED: { status: 503, retryable: true, attempt: false, title: 'The store cannot be read or written now' },
+  BACKUP_INVALID: { status: 422, retryable: false, title: 'The file is not a sound backup' },
   // execution
   ACTION_FAILED: { status: 500, retryable: true, title: "The author's function failed" },
   INPUT_MISMATCH: { status: 422, retryable: false, title: 'An argument does not fit the input schema of its action' },
@@ -47,8 +50,17 @@ export const errorTable = {
   SECRET_UNKNOWN: { status: 500, retryable: false, title: 'No secret has this name' },
   ADDRESS_BLOCKED: { status: 403, retryable: false, title: 'The address is not allowed by policy' },
   FETCH_FAILED: { status: 502, retryable: true, title: 'The fetch failed' },
+  HOST_RESTING: { status: 503, retryable: true, attempt: false, title: 'The host is left alone for a while' },
   RECORD_TOO_LARGE: { status: 413, retryable: false, title: 'The record is over its limit' },
-} as const
+} as const satisfies Readonly<Record<string, ErrorEntry>>
+
+interface ErrorEntry {
+  readonly status: number
+  readonly retryable: boolean
+  readonly title: string
+  /** False: nothing was tried, so that a record that waits for another try has not used one up. */
+  readonly attempt?: false
+}
 
 export type ErrorCode = keyof typeof errorTable
 
@@ -82,6 +94,12 @@ export class SluiceError extends Error {
 
   get retryable(): boolean {
     return errorTable[this.code].retryable
+  }
+
+  /** Whether something was tried and failed; false when it has to wait before it can be tried. */
+  get isAttempt(): boolean {
+    const entry: ErrorEntry = errorTable[this.code]
+    return entry.attempt !== false
   }
 }
 

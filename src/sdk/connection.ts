@@ -5,23 +5,33 @@ export interface FetchResponse {
   readonly url: string
   /** `content-type`, `content-length`, `content-encoding`, `etag`, `last-modified`, `cache-control`; no other is kept. */
   readonly headers: Readonly<Record<string, string>>
+  /** No content coding is asked for; one that was used all the same is undone. */
   readonly body: Uint8Array
   /** Milliseconds since the epoch. */
   readonly fetchedAt: number
-  /** What `Retry-After` asks for, in milliseconds; at most a day. */
+  /** What `Retry-After` asks for, in milliseconds; at most `maxRetryAfter` of the connection, an hour by default. */
   readonly retryAfterMs?: number
   /** How many redirects were followed. */
   readonly redirects: number
   readonly timings: { readonly totalMs: number; readonly firstByteMs: number }
 }
 
+export interface FetchGetOptions {
+  /** Gives up, with CANCELLED. */
+  readonly signal?: AbortSignal
+  /** The `Accept` header; any by default. */
+  readonly accept?: string
+}
+
 export interface FetchClient {
   /**
-   * Every HTTP answer is a result, whatever its status.
+   * Every whole HTTP answer is a result, whatever its status.
    * @throws SluiceError INVALID_INPUT, ADDRESS_BLOCKED, BODY_TOO_LARGE, CANCELLED, CONNECTION_UNKNOWN, CONFIGURATION;
-   *   FETCH_FAILED, whose text opens with dns, refused, tls, timeout, reset, truncated, protocol or redirect-loop.
+   *   FETCH_FAILED, whose text opens with dns, refused, tls, timeout, reset, truncated, protocol, redirect-loop or
+   *   circuit-open; HOST_RESTING when the host is to be left alone for `retryAfterMs`: thrown out of a stream's step, the
+   *   record waits that long and has used up no attempt.
    */
-  get(url: string, options?: { readonly signal?: AbortSignal }): Promise<FetchResponse>
+  get(url: string, options?: FetchGetOptions): Promise<FetchResponse>
 }
 
 /** The kinds of connection and what an author gets for each. */

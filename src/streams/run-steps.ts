@@ -26,6 +26,8 @@ export interface StepParts {
 
 /** Of a stream that says nothing. */
 const attempts = 5
+/** What could not be tried, and was not told for how long, is tried again after this many milliseconds at most. */
+const untoldMs = 5_000
 
 export class StepRunner {
   readonly #parts: StepParts
@@ -103,6 +105,12 @@ export class StepRunner {
       return thrown.status < 500 ? { kind: 'rejected', reason, detail } : { kind: 'dead', reason, detail, attempts }
     }
     const asked = thrown instanceof SluiceError ? thrown.retryAfterMs : undefined
+    if (thrown instanceof SluiceError && !thrown.isAttempt) {
+      const { clock, random } = this.#parts
+      const waitMs = asked ?? Math.min(untoldMs, this.#policy.maxMs)
+      const dueAt = clock.now() + waitMs + Math.round(random() * this.#policy.baseMs)
+      return { kind: 'retry', reason, detail, attempts: entry.attempts, dueAt }
+    }
     const next = nextAttempt(this.#policy, attempts, this.#parts.clock.now(), this.#parts.random, asked)
     if (next === 'exhausted') return { kind: 'dead', reason, detail, attempts }
     return { kind: 'retry', reason, detail, attempts, dueAt: next.retryAt }

@@ -11,11 +11,19 @@
  * - `redirect=URL` answers 302 to it
  * - `truncate=60` announces the whole length and closes the connection after that many percent
  * - `cut=60` sends a well-formed answer of only that many percent of the JPEG
- * - `type=html` answers a page
+ * - `type=html` answers a page; `type=lie` the same page, said to be a JPEG; `type=empty` a JPEG of no bytes
+ * - `length=N` announces N bytes, however many the picture has, and closes
+ * - `endless` sends zeros without end and without a length
+ * - `drip=50` (milliseconds) sends a byte of the picture that often
+ * - `coding=gzip` (`deflate`, `br`, `zstd`) sends the picture in that content coding
+ * - `bomb=gzip` (the same) sends 64 MiB of zeros in it, a few kilobytes
+ * - `redirects=3` answers so many redirects one after the other; `redirects` alone one to itself
+ * - `headers` sends 100,000 headers, `garbage` what is not HTTP, `reset` resets the connection
  * - `flaky=3` answers 503 to the first three requests of exactly this URL
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { answeredBadly, sentBadly } from './hostile.ts'
 import { maxSide, type PictureRequest } from './picture.ts'
 import { PictureCache } from './picture-cache.ts'
 
@@ -92,6 +100,14 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
   else response.writeHead(404, { 'content-type': 'text/plain' }).end('Not Found\n')
 }
 
+const page = '<!doctype html><title>No picture</title>\n'
+/** What comes in place of the picture, by `type`. */
+const bodies: ReadonlyMap<string, { readonly type: string; readonly body: string }> = new Map([
+  ['html', { type: 'text/html', body: page }],
+  ['lie', { type: 'image/jpeg', body: page }],
+  ['empty', { type: 'image/jpeg', body: '' }],
+])
+
 /** Whether a switch took the answer over. */
 function switched(state: State, url: URL, key: string, response: ServerResponse): boolean {
   const given = url.searchParams
@@ -102,11 +118,11 @@ function switched(state: State, url: URL, key: string, response: ServerResponse)
   if (flaky > 0) state.asked.set(key, asked + 1)
   const status = asked < flaky ? 503 : Number(given.get('status') ?? 200)
   const redirect = given.get('redirect')
+  const instead = bodies.get(given.get('type') ?? '')
   if (status !== 200) response.writeHead(status, { 'content-type': 'text/plain' }).end(`status ${status}\n`)
   else if (redirect !== null) response.writeHead(302, { location: redirect }).end()
-  else if (given.get('type') === 'html') {
-    response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>No picture</title>\n')
-  } else return false
+  else if (instead !== undefined) response.writeHead(200, { 'content-type': instead.type }).end(instead.body)
+  else return answeredBadly(url, response)
   return true
 }
 
@@ -119,6 +135,7 @@ async function sendPicture(
 ): Promise<void> {
   const { bytes, etag } = await state.cache.get(wanted)
   const part = (name: string) => Math.floor((bytes.length * Number(url.searchParams.get(name) ?? 100)) / 100)
+  if (request.method !== 'HEAD' && sentBadly(url.searchParams, bytes, response)) return
   const sent = bytes.subarray(0, part('cut'))
   response.writeHead(200, {
     'content-type': 'image/jpeg',

@@ -1,4 +1,4 @@
-import { SluiceError } from '../errors.ts'
+import { SluiceError } from '../../errors.ts'
 
 /**
  * Sends URLs that start with `from` to `to`: the rest of the path and the query are kept. `from` matches by scheme, host

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { SluiceError } from '../errors.ts'
+import { SluiceError } from '../../errors.ts'
 import { FetchFailure, transportFailure } from './fetch-failure.ts'
 
 const withCode = (code: string, message = 'it broke') => Object.assign(new Error(message), { code })
@@ -19,6 +19,9 @@ describe('a transport error', () => {
     [withCode('ECONNRESET'), true, 'truncated'],
     [withCode('UND_ERR_SOCKET'), true, 'truncated'],
     [withCode('UND_ERR_RES_CONTENT_LENGTH_MISMATCH'), true, 'truncated'],
+    [withCode('UND_ERR_RES_CONTENT_LENGTH_MISMATCH'), false, 'protocol'],
+    [withCode('UND_ERR_SOCKET', 'bad response'), false, 'protocol'],
+    [withCode('UND_ERR_SOCKET', 'other side closed'), false, 'reset'],
     [withCode('UND_ERR_HEADERS_OVERFLOW'), false, 'protocol'],
     [parserError('Invalid EOF state'), true, 'truncated'],
     [parserError('Expected HTTP/'), false, 'protocol'],
@@ -27,6 +30,10 @@ describe('a transport error', () => {
     const error = transportFailure(thrown, started)
     expect(error).toMatchObject({ code: 'FETCH_FAILED', failure, retryable: true })
     expect(error.message).toMatch(new RegExp(`^${failure}: .`))
+  })
+
+  it('that quotes the other side at length is clipped', () => {
+    expect(transportFailure(withCode('ECONNRESET', 'x'.repeat(100_000)), false).message).toHaveLength(507)
   })
 
   it('of ours stays what it is', () => {

@@ -6,12 +6,12 @@
  * 2. A connection opened under an admission is only reused under the same admission.
  * 3. One request at a time per connection; at most `maxIdle` are kept idle over all hosts, the longest idle goes first.
  */
-import { isIP } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { buildConnector, Client } from 'undici'
-import { type AddressPolicy, admitAddresses, hostPort } from './address-guard.ts'
+import { type AddressPolicy, admitAddresses, admitPort, hostPort } from './address-guard.ts'
 import { FetchFailure } from './fetch-failure.ts'
-import type { HostLookup } from './resolve-host.ts'
+import { type HostLookup, lookupFault } from './resolve-host.ts'
 
 const maxIdle = 256
 /** An idle connection is closed by us after this long (or earlier when the server says so). */
@@ -19,6 +19,8 @@ const keepAliveMs = 4_000
 const connectTimeoutMs = 10_000
 /** Larger heads are refused. */
 const maxHeaderBytes = 32 * 1024
+/** Addresses of one host that are tried. */
+const maxTried = 8
 
 /** Milliseconds that opening took; all 0 for a connection that was open already. */
 export interface Opening {
@@ -30,10 +32,10 @@ export interface Opening {
 export interface Connection {
   readonly client: Client
   readonly key: string
-  /** Requests that it has carried. */
-  used: number
-  /** Of the latest opening; whoever uses the connection sets it back. */
+  /** Of the latest opening; whoever uses the connection sets it back to `alreadyOpen`. */
   opening: Opening
+  /** The latest; it may not be open yet. */
+  socket: Socket | undefined
 }
 
 export const alreadyOpen: Opening = { dnsMs: 0, connectMs: 0, tlsMs: 0 }
@@ -62,6 +64,7 @@ export class PinnedConnections {
     return this.#create(url, admitted, key)
   }
 
+  /** For one whose exchange ended well. */
   give(connection: Connection): void {
     if (connection.client.destroyed || connection.client.closed) {
       this.#open.delete(connection)
@@ -72,7 +75,7 @@ export class PinnedConnections {
     if (peers) peers.push(connection)
     else this.#idleByKey.set(connection.key, [connection])
     const [oldest] = this.#idle
-    if (oldest && this.#idle.size > maxIdle) this.#drop(oldest)
+    if (oldest && this.#idle.size > maxIdle) this.drop(oldest)
   }
 
   async close(): Promise<void> {
@@ -95,9 +98,9 @@ export class PinnedConnections {
       headersTimeout: 0,
       bodyTimeout: 0,
     })
-    const connection: Connection = { client, key, used: 0, opening: alreadyOpen }
+    const connection: Connection = { client, key, opening: alreadyOpen, socket: undefined }
     client.on('disconnect', () => {
-      if (this.#idle.has(connection)) this.#drop(connection)
+      if (this.#idle.has(connection)) this.drop(connection)
     })
     this.#open.add(connection)
     return connection
@@ -113,6 +116,8 @@ export class PinnedConnections {
     const asked = performance.now()
     this.#addresses(url, admitted).then(
       (addresses) => {
+        if (connection.client.destroyed)
+          return callback(new Error('the fetch ended while its name was looked up'), null)
         const resolved = performance.now()
         let connected = resolved
         const connect = buildConnector({
@@ -120,18 +125,22 @@ export class PinnedConnections {
           timeout: connectTimeoutMs,
           autoSelectFamily: true,
           noDelay: true,
+          // said here, so that nothing in the environment (NODE_TLS_REJECT_UNAUTHORIZED, --tls-min-v1.0) says otherwise
+          rejectUnauthorized: true,
+          minVersion: 'TLSv1.2',
           lookup: (_host, _options, found) =>
             found(
               null,
-              addresses.map((address) => ({ address, family: isIP(address) })),
+              addresses.slice(0, maxTried).map((address) => ({ address, family: isIP(address) })),
             ),
         })
-        const socket: unknown = connect(options, (...outcome: Parameters<buildConnector.Callback>) => {
+        const socket = connect(options, (...outcome: Parameters<buildConnector.Callback>) => {
           const { dnsMs, ready } = { dnsMs: resolved - asked, ready: performance.now() }
           connection.opening = { dnsMs, connectMs: connected - resolved, tlsMs: ready - connected }
           callback(...outcome)
         })
-        ;(socket as NodeJS.EventEmitter).once('connect', () => {
+        connection.socket = socket as unknown as Socket
+        connection.socket.once('connect', () => {
           connected = performance.now()
         })
       },
@@ -141,13 +150,15 @@ export class PinnedConnections {
 
   async #addresses(url: URL, admitted: boolean): Promise<readonly string[]> {
     const host = url.hostname.replace(/^\[|\]$/g, '')
+    const free = admitted || this.#policy.hosts.has(hostPort(url))
+    if (!free) admitPort(url)
     const addresses = isIP(host) ? [host] : await this.#resolve(host)
-    return admitted || this.#policy.hosts.has(hostPort(url)) ? addresses : admitAddresses(host, addresses, this.#policy)
+    return free ? addresses : admitAddresses(host, addresses, this.#policy)
   }
 
   async #resolve(host: string): Promise<readonly string[]> {
     const found = await this.#lookup(host).catch((cause: unknown) => {
-      throw new FetchFailure('dns', `${host} has no address`, cause)
+      throw new FetchFailure('dns', `${host} has no address: ${lookupFault(cause)}`, { cause })
     })
     if (found.length === 0) throw new FetchFailure('dns', `${host} has no address`)
     return found
@@ -160,9 +171,12 @@ export class PinnedConnections {
     else this.#idleByKey.set(connection.key, peers)
   }
 
-  #drop(connection: Connection): void {
+  /** For one whose exchange failed. */
+  drop(connection: Connection): void {
     this.#unrest(connection)
     this.#open.delete(connection)
     connection.client.destroy().catch(() => {})
+    // a client has nothing to do with a socket that is not open yet, and would leave it to its time limit
+    connection.socket?.destroy()
   }
 }

@@ -1,11 +1,9 @@
-/** The longest wait that is believed: a server that asks for more is taken as asking for a day. */
-const longestMs = 86_400_000
-
 /**
  * Milliseconds until a server wants to be asked again, from a `Retry-After` header: whole seconds or an HTTP date
- * (RFC 9110 section 10.2.3). A date that has passed gives 0, a wait over a day gives a day, anything else `undefined`.
+ * (RFC 9110 section 10.2.3). A date that has passed gives 0, a wait over `longestMs` gives `longestMs`, anything else
+ * `undefined`.
  */
-export function parseRetryAfter(header: string | undefined, nowMs: number): number | undefined {
+export function parseRetryAfter(header: string | undefined, nowMs: number, longestMs: number): number | undefined {
   const text = header?.trim()
   if (text === undefined || text === '') return undefined
   if (/^\d+$/.test(text)) return Math.min(Number(text) * 1_000, longestMs)

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { SluiceError } from '../errors.ts'
+import { SluiceError } from '../../errors.ts'
 import { addressRefusal, admitAddresses, hostPort, parseAllow, parseTarget } from './address-guard.ts'
 
 const none = parseAllow([])

@@ -6,11 +6,12 @@
  * 2. Only globally routable unicast addresses, whatever name led to them; everything special is refused.
  * 3. A numeric host is taken only as a plain dotted quad: `2130706433`, `0x7f.1` and `0177.0.0.1` are refused even
  *    when they mean a public address, since nobody writes one in good faith.
- * 4. What the deployment admits is named exactly: `host:port`, or a CIDR block.
+ * 4. Only ports that no other well-known protocol owns.
+ * 5. What the deployment admits is named exactly: `host:port`, or a CIDR block.
  */
 import { isIPv4, isIPv6 } from 'node:net'
 import ipaddr from 'ipaddr.js'
-import { SluiceError } from '../errors.ts'
+import { SluiceError } from '../../errors.ts'
 
 type Block = [ipaddr.IPv4 | ipaddr.IPv6, number]
 
@@ -63,7 +64,27 @@ export function parseTarget(text: string, base?: URL): URL {
     throw new SluiceError('ADDRESS_BLOCKED', `the host is a disguised form of ${url.hostname}; write it plainly`)
   }
   url.hash = ''
+  // the same host, and the same certificate, limits and entry of the allow list
+  if (url.hostname.endsWith('.')) url.hostname = url.hostname.slice(0, -1)
   return url
+}
+
+/**
+ * Ports of other protocols (mail, news, directories, ...), which a request must not speak to: the "bad ports" of the Fetch
+ * standard, https://fetch.spec.whatwg.org/#port-blocking.
+ */
+const badPorts: ReadonlySet<string> = new Set(
+  (
+    '0 1 7 9 11 13 15 17 19 20 21 22 23 25 37 42 43 53 69 77 79 87 95 101 102 103 104 109 110 111 113 115 117 119 123 135 ' +
+    '137 139 143 161 179 389 427 465 512 513 514 515 526 530 531 532 540 548 554 556 563 587 601 636 989 990 993 995 1719 ' +
+    '1720 1723 2049 3659 4045 4190 5060 5061 6000 6566 6665 6666 6667 6668 6669 6679 6697 10080'
+  ).split(' '),
+)
+
+/** @throws SluiceError ADDRESS_BLOCKED when the port belongs to another protocol. */
+export function admitPort(url: URL): void {
+  if (!badPorts.has(url.port)) return
+  throw new SluiceError('ADDRESS_BLOCKED', `port ${url.port} of ${url.hostname} belongs to another protocol`)
 }
 
 /** The host as it stands in the text, or that of the base when the text is relative. */
