@@ -38,9 +38,17 @@ export function problemOf(error: SluiceError, instance: string): Problem {
   }
 }
 
+/** Their messages name where the database and the store are. */
+const ofOurPlaces: ReadonlySet<ErrorCode> = new Set([
+  'DATABASE_UNREACHABLE',
+  'DATABASE_READ_ONLY',
+  'STORAGE_FULL',
+  'STORAGE_FAILED',
+])
+
 /** Whether the cause lies with us, so that its message is for the log only. */
 export function isOurs(error: SluiceError): boolean {
-  return error.status === 500 || error.code === 'DATABASE_UNREACHABLE'
+  return error.status === 500 || ofOurPlaces.has(error.code)
 }
 
 const ofFastify: Readonly<Record<string, readonly [ErrorCode, string?]>> = {
@@ -67,6 +75,11 @@ export function errorOf(thrown: unknown): SluiceError {
   if (known) return new SluiceError(known[0], known[1] ?? messageOf(thrown), { cause: thrown })
   // SQLSTATE: the statement took longer than the pool allows; a value the database cannot hold (such as NUL in a text).
   if (code === '57014') return new SluiceError('TIMEOUT', 'Reading took too long; ask for less', { cause: thrown })
+  // Rolled back for the sake of others, or a lock that did not come.
+  if (typeof code === 'string' && /^(40...|55P03)$/.test(code)) {
+    const detail = 'The database was busy with others who want the same; ask again'
+    return new SluiceError('UNAVAILABLE', detail, { cause: thrown, retryAfterMs: 1_000 })
+  }
   if (code === '22021' || code === '22P05') {
     return new SluiceError('INVALID_INPUT', 'A text has a character that cannot be stored (NUL)', { cause: thrown })
   }

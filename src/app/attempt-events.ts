@@ -4,6 +4,7 @@ import type { Outcome } from '../core/run-progress.ts'
 import type { LocalEvents } from '../executors/local.ts'
 import type { LogWriter } from '../observe/log-writer.ts'
 import { attemptCalls, type DirectParts, directCalls } from './capabilities/direct-calls.ts'
+import { isOutage, outlast } from './capabilities/outlast.ts'
 import { answerCall } from './capabilities/remote-calls.ts'
 import type { ProgressWriter } from './progress-writer.ts'
 
@@ -21,7 +22,7 @@ export function attemptEvents(
 ): LocalEvents {
   const calls = directCalls(direct)
   return {
-    ended: (attempt, outcome) => ended(attempt, withoutSecrets(outcome, redact)),
+    ended: (attempt, outcome) => ended(attempt, withoutSecrets(withoutBlame(outcome), redact)),
     batchEnded,
     logs: (chunks) => {
       for (const { attempt, seq, lines } of chunks) {
@@ -30,13 +31,21 @@ export function attemptEvents(
       }
     },
     progress: (attempt, told) => progress.add(attempt, told),
-    call: (attempt, name, args) => answerCall(attemptCalls(direct, calls, attempt), name, args),
+    // Each call may be made twice: what it writes is keyed by the attempt, by ids, or by hashes.
+    call: (attempt, name, args) => outlast(() => answerCall(attemptCalls(direct, calls, attempt), name, args)),
     note: (line) => note(redact(line)),
   }
 }
 
+/** An attempt that failed since the platform could not do its part is lost: the author's retry policy is not for that. */
+function withoutBlame(outcome: Outcome): Outcome {
+  if (outcome.kind !== 'failure' || !isOutage(outcome.error.code)) return outcome
+  return { kind: 'lost', reason: `${outcome.error.code}: ${outcome.error.message}` }
+}
+
 /** What an author's function throws may quote what it was given. */
 function withoutSecrets(outcome: Outcome, redact: (text: string) => string): Outcome {
+  if (outcome.kind === 'lost') return { ...outcome, reason: redact(outcome.reason) }
   if (outcome.kind !== 'failure') return outcome
   return { ...outcome, error: { ...outcome.error, message: redact(outcome.error.message) } }
 }

@@ -1,7 +1,9 @@
 /** The engine: a node that fires plans, owns runs, takes over those of dead nodes, and keeps history within bounds. */
+import { leaseTimes } from '../core/lease.ts'
 import type { Manifest } from '../core/manifest.ts'
 import { messageOf } from '../errors.ts'
 import type { LocalEvents, LocalExecutor } from '../executors/local.ts'
+import type { Session } from '../ports/database.ts'
 import { releaseRuns } from '../store/runs.ts'
 import { currentVersion } from '../store/versions.ts'
 import { FirePlans } from './fire-plans.ts'
@@ -17,6 +19,10 @@ export interface EngineParts extends Omit<OwnRunsParts, 'executor'> {
   readonly pid: number
   /** How long, in milliseconds, the node may be silent before others take its runs. */
   readonly leaseMs: number
+  /** A connection for the lease alone, whose limits are `leaseTimes(leaseMs).answerMs`; default `db`. */
+  readonly heartbeat?: Session
+  /** Fails what waits on the engine's connections, since the database seems not to answer. */
+  readonly abandonConnections?: () => void
   readonly projectDir: string
   readonly retain: Pick<RetainParts, 'historyMs' | 'store' | 'removeVersion'>
 }
@@ -39,12 +45,18 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   const retain = new Retain({ ...parts, ...parts.retain })
   await retain.prepare()
   const lease = await holdNodeLease({
-    db,
+    db: parts.heartbeat ?? db,
     node: { id: nodeId, kind: 'engine', host: parts.host, pid: parts.pid },
     leaseMs,
     note,
-    onLost: () => {
-      note('this engine was taken for dead; it reads its runs again')
+    onDoubt: () => {
+      note('the lease cannot be renewed: attempts are ended before others may take their runs')
+      runs.suspend()
+      executor.abandon(leaseTimes(leaseMs).graceMs)
+      parts.abandonConnections?.()
+    },
+    onBack: () => {
+      note('this engine was taken for dead, or might have been; it reads its runs again')
       void runs.startOver()
     },
   })

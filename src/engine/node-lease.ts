@@ -1,6 +1,14 @@
-/** The heartbeat of a node: what it owns is its own as long as the lease is renewed in time. */
+/**
+ * The heartbeat of a node: what it owns is its own as long as the lease is renewed in time.
+ *
+ * 1. A renewal that fails is tried again soon; one that is not answered is given up with its connection.
+ * 2. When the lease is in doubt, since none was granted for most of its time, `onDoubt` is called, once: whatever the
+ *    node does for what it owns has to end before others may take that.
+ * 3. A node that holds its lease again after a doubt, or that was removed meanwhile, owns nothing: `onBack` says so.
+ */
+import { leaseTimes } from '../core/lease.ts'
 import { messageOf } from '../errors.ts'
-import type { Database } from '../ports/database.ts'
+import type { Session } from '../ports/database.ts'
 import { type NodeKind, registerNode, removeNodes, renewNode } from '../store/nodes.ts'
 
 export interface NodeLease {
@@ -9,38 +17,68 @@ export interface NodeLease {
 }
 
 export interface NodeLeaseParts {
-  readonly db: Database
+  /** With a connection for the heartbeat alone and short limits, so that nothing holds it up. */
+  readonly db: Session
   readonly node: { readonly id: string; readonly kind: NodeKind; readonly host: string; readonly pid: number }
   readonly leaseMs: number
-  /** Somebody took this node for dead and it has just come back under the same id; it owns nothing now. */
-  readonly onLost: () => void
+  readonly onDoubt: () => void
+  readonly onBack: () => void
   readonly note: (line: string) => void
 }
 
-/** Renews at a third of the lease. */
-export async function holdNodeLease(parts: NodeLeaseParts): Promise<NodeLease> {
-  const { db, node, leaseMs } = parts
-  await registerNode(db, { ...node, leaseMs })
-  let renewing: Promise<void> | undefined
-  const timer = setInterval(() => {
-    // One at a time: those that a hanging database held back would all come at once.
-    renewing ??= renew().finally(() => {
-      renewing = undefined
-    })
-  }, leaseMs / 3)
-  async function renew(): Promise<void> {
+export async function holdNodeLease({ db, node, leaseMs, ...parts }: NodeLeaseParts): Promise<NodeLease> {
+  const { renewAfterMs, tryAgainMs, doubtAfterMs } = leaseTimes(leaseMs)
+  let doubt: NodeJS.Timeout | undefined
+  let doubtful = false
+  let failures = 0
+  let next: NodeJS.Timeout | undefined
+  let renewing: Promise<void> = Promise.resolve()
+  let stopped = false
+
+  const granted = (askedAt: number) => {
+    clearTimeout(doubt)
+    doubtful = false
+    failures = 0
+    const leftMs = askedAt + doubtAfterMs - performance.now()
+    if (!stopped) doubt = setTimeout(inDoubt, leftMs)
+  }
+  const inDoubt = () => {
+    doubtful = true
+    parts.onDoubt()
+  }
+  const renew = async (): Promise<number> => {
+    const askedAt = performance.now()
     try {
-      if (await renewNode(db, node.id, leaseMs)) return
-      await registerNode(db, { ...node, leaseMs })
-      parts.onLost()
+      const known = await renewNode(db, node.id, leaseMs)
+      if (!known) await registerNode(db, { ...node, leaseMs })
+      const back = doubtful || !known
+      granted(askedAt)
+      if (back) parts.onBack()
+      return renewAfterMs
     } catch (error) {
-      parts.note(`the lease could not be renewed: ${messageOf(error)}`)
+      // An outage of hours fills no log with what its first line said.
+      if (failures++ === 0) parts.note(`the lease could not be renewed: ${messageOf(error)}`)
+      return tryAgainMs
     }
   }
+  const renewIn = (waitMs: number) => {
+    if (stopped) return
+    next = setTimeout(() => {
+      renewing = renew().then(renewIn)
+    }, waitMs)
+  }
+
+  const askedAt = performance.now()
+  await registerNode(db, { ...node, leaseMs })
+  granted(askedAt)
+  renewIn(renewAfterMs)
   return {
     async stop() {
-      clearInterval(timer)
+      stopped = true
+      clearTimeout(next)
+      clearTimeout(doubt)
       await renewing
+      clearTimeout(doubt)
       await removeNodes(db, [node.id])
     },
   }

@@ -3,7 +3,8 @@
  *
  * 1. Only committed starts reach a runner, and only this node writes runs that name it under the epoch it holds.
  * 2. A run whose write was refused or failed is dropped from memory and read again; nothing of it was acted on.
- * 3. A run stays until its end is committed; notifications only wake, a slow sweep finds what they missed.
+ * 3. What is known of attempts that ended outlives that: it is decided upon again when their run was read again.
+ * 4. A run stays until its end is committed; notifications only wake, a slow sweep finds what they missed.
  */
 import { compileGraph, type Graph } from '../core/graph.ts'
 import type { Manifest, WorkflowManifest } from '../core/manifest.ts'
@@ -17,7 +18,7 @@ import type { Database } from '../ports/database.ts'
 import { readInbox } from '../store/inbox.ts'
 import { claimRuns, failRun, type OwnedRun as RunRow, reclaimRun, releaseRuns } from '../store/runs.ts'
 import { readRunTasks } from '../store/tasks.ts'
-import { commitGroup } from '../store/transitions.ts'
+import { commitGroup, wasTakenAway } from '../store/transitions.ts'
 import { readVersion } from '../store/versions.ts'
 import type { Clock } from '../time.ts'
 import { DueTimes } from './due-times.ts'
@@ -51,6 +52,12 @@ export class OwnRuns {
   private claimAgain = false
   /** Rows may name this node that it does not hold: a claim whose answer was lost, a run that could not be read. */
   private strays = false
+  /**
+   * How attempts ended whose runs are being read again, by run and token. While the database is away nothing starts, so
+   * these are at most as many as runners have places.
+   */
+  private readonly known = new Map<string, Map<number, Outcome>>()
+  private suspended = false
   private stopped = false
   private readonly reserved = { shared: 0, process: 0 }
   private readonly parts: OwnRunsParts
@@ -95,8 +102,9 @@ export class OwnRuns {
 
   ended(attempt: AttemptStart, outcome: Outcome): void {
     const run = this.runs.get(attempt.runId)
-    if (!run) return
     const { node, mapIndex, token } = attempt
+    this.known.get(attempt.runId)?.set(token, outcome)
+    if (!run) return
     this.take(run, { kind: 'ended', node, mapIndex, token, outcome })
   }
 
@@ -113,21 +121,30 @@ export class OwnRuns {
     await this.group.settled()
   }
 
-  /** Forgets everything, since this node was taken for dead, and takes again what is still free. */
-  startOver(): Promise<void> {
-    for (const run of this.runs.values()) this.forget(run)
+  /** Forgets everything and takes nothing, since others may take it at any moment; until `startOver`. */
+  suspend(): void {
+    this.suspended = true
     this.strays = true
+    for (const run of this.runs.values()) this.forget(run)
+    this.known.clear()
+  }
+
+  /** Forgets everything, since this node may have been taken for dead, and takes again what is still free. */
+  startOver(): Promise<void> {
+    this.suspend()
+    this.suspended = false
     return this.wake()
   }
 
   private async claimAll(): Promise<void> {
     const { db, nodeId, maxRuns = defaultMaxRuns } = this.parts
+    if (this.suspended) return
     try {
       if (this.strays) {
         await releaseRuns(db, nodeId, [...this.runs.keys()])
         this.strays = false
       }
-      while (!this.stopped && this.runs.size < maxRuns) {
+      while (!this.stopped && !this.suspended && this.runs.size < maxRuns) {
         const limit = Math.min(200, maxRuns - this.runs.size)
         const rows = await claimRuns(db, nodeId, limit)
         const adopted = await Promise.allSettled(rows.map((row) => this.adopt(row)))
@@ -163,6 +180,7 @@ export class OwnRuns {
           rows.tasks[index] = { ...task, result: Buffer.from(await this.parts.readObject(stored[1]!)).toString('utf8') }
       }
       const restored = restoreProgress(found.graph, row.params, rows.tasks, rows.widths)
+      if (this.suspended) return
       const run = new OwnedRun(row, found.workflow, restored.progress)
       const held = this.runs.get(row.id)
       if (held && held.row.epoch >= row.epoch) return
@@ -175,7 +193,7 @@ export class OwnRuns {
       run.live = restored.running.length
       for (const { node, mapIndex, token } of restored.running) {
         if (this.parts.executor.has(token)) continue
-        const outcome = { kind: 'lost', reason: 'its engine ended' } as const
+        const outcome = this.known.get(row.id)?.get(token) ?? ({ kind: 'lost', reason: 'its engine ended' } as const)
         run.take({ kind: 'ended', node, mapIndex, token, outcome }, now, this.parts.random)
       }
       if (row.cancel) run.take({ kind: 'cancel' }, now, this.parts.random)
@@ -288,8 +306,12 @@ export class OwnRuns {
     const wait = mayPass(error)
     this.parts.note(`a write for ${runs.length} runs failed, they are read again: ${messageOf(error)}`)
     for (const dropped of after) this.unreserve(dropped)
-    for (const run of runs) this.forget(run)
-    const poison = runs.length === 1 && runs[0]!.alone && !wait
+    for (const [index, run] of runs.entries()) {
+      const ends = this.known.get(run.row.id) ?? new Map<number, Outcome>()
+      this.known.set(run.row.id, ends)
+      for (const { token, outcome } of [...after[index]!.ends, ...this.forget(run).ends]) ends.set(token, outcome)
+    }
+    const poison = runs.length === 1 && runs[0]!.alone && !wait && !wasTakenAway(error)
     void this.readAgain(runs, {
       wait,
       failure: poison ? `what it decided cannot be written: ${messageOf(error)}` : undefined,
@@ -301,7 +323,7 @@ export class OwnRuns {
     runs: readonly OwnedRun[],
     { wait, failure }: { readonly wait: boolean; readonly failure: string | undefined },
   ): Promise<void> {
-    for (let delay = 50; !this.stopped; delay = Math.min(delay * 2, 2_000)) {
+    for (let delay = 50; !this.stopped && !this.suspended; delay = Math.min(delay * 2, 2_000)) {
       try {
         for (const { row } of runs) {
           if (this.runs.has(row.id)) continue
@@ -315,6 +337,7 @@ export class OwnRuns {
           const adopted = this.runs.get(row.id)
           if (adopted && !wait) adopted.alone = true
         }
+        for (const { row } of runs) this.known.delete(row.id)
         this.group.pump()
         return
       } catch (error) {
@@ -324,12 +347,14 @@ export class OwnRuns {
     }
   }
 
-  private forget(run: OwnedRun): void {
+  private forget(run: OwnedRun): AfterCommit {
     if (this.runs.get(run.row.id) === run) this.runs.delete(run.row.id)
     this.group.forget(run)
     for (const isolation of isolations) run.ready[isolation].clear()
-    this.unreserve(run.takeChange().after)
     this.turn.delete(run)
+    const { after } = run.takeChange()
+    this.unreserve(after)
+    return after
   }
 
   private unreserve(after: AfterCommit): void {

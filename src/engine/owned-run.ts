@@ -2,7 +2,14 @@
 
 import { advance, startTask } from '../core/advance.ts'
 import type { WorkflowManifest } from '../core/manifest.ts'
-import { argumentsOf, type Decision, type RunEvent, type RunProgress, type Transition } from '../core/run-progress.ts'
+import {
+  argumentsOf,
+  type Decision,
+  type Outcome,
+  type RunEvent,
+  type RunProgress,
+  type Transition,
+} from '../core/run-progress.ts'
 import type { AttemptStart } from '../executors/runner-protocol.ts'
 import type { OwnedRun as RunRow } from '../store/runs.ts'
 import { lengthOf, type RunChange } from '../store/transitions.ts'
@@ -15,10 +22,12 @@ export interface AfterCommit {
   readonly starts: { readonly attempt: AttemptStart; readonly isolation: Isolation }[]
   readonly kill: number[]
   readonly retries: { readonly node: number; readonly mapIndex: number; readonly at: number }[]
+  /** Attempts whose ends the change writes. Until it is committed nobody else knows of them. */
+  readonly ends: { readonly token: number; readonly outcome: Outcome }[]
   ended: boolean
 }
 
-const nothing = (): AfterCommit => ({ starts: [], kill: [], retries: [], ended: false })
+const nothing = (): AfterCommit => ({ starts: [], kill: [], retries: [], ends: [], ended: false })
 
 export class OwnedRun {
   readonly row: RunRow
@@ -123,7 +132,9 @@ export class OwnedRun {
 
   private noteEnd(event: RunEvent & { kind: 'ended' }): void {
     const live = this.progress.nodes[event.node]?.live.get(event.mapIndex)
-    if (live && live.token !== 0 && live.token === event.token) this.live -= 1
+    if (!live || live.token === 0 || live.token !== event.token) return
+    this.live -= 1
+    this.after.ends.push({ token: event.token, outcome: event.outcome })
   }
 
   private keep(decision: Decision): void {

@@ -7,7 +7,9 @@ import type { Manifest } from '../core/manifest.ts'
 import { openFiles } from '../objects/files.ts'
 import { statement } from '../ports/database.ts'
 import type { ObjectStore } from '../ports/objects.ts'
+import { withSnapshot } from '../store/backup.ts'
 import { appendLogs } from '../store/logs.ts'
+import { claimObjects } from '../store/objects.ts'
 import { currentVersion, deployVersion } from '../store/versions.ts'
 import { Retain } from './retain.ts'
 
@@ -46,6 +48,20 @@ const chunksInDefault = statement<{ count: number }>(
 const spoil = statement(
   'test.spoil',
   `insert into sluice.log_chunks (source, attempt, seq, at, lines) values ($1, 0, 0, $2, 'late')`,
+)
+
+const spoilAudit = statement(
+  'test.spoil-audit',
+  `with answer as (insert into sluice.answered_requests (key, request_hash, answer, at) values ('k', 'h', 'null', $1)),
+     dead as (
+       insert into sluice.stream_waiting (stream, partition, "offset", record_id, value, state, attempts, since)
+       values ('s', 0, 1, 'r', '1', 'dead', 1, $1))
+   insert into sluice.record_edits (stream, partition, "offset", edit, at, by, before, after)
+   select 's', 0, n, 1, $1, 'ada', '0', '1' from generate_series(1, 2) as n`,
+)
+const auditLeft = statement<{ edits: string[]; answers: number }>(
+  'test.audit-left',
+  `select array(select "offset"::text from sluice.record_edits) as edits, (select count(*) from sluice.answered_requests)::int as answers`,
 )
 
 const removedVersions: string[] = []
@@ -140,6 +156,30 @@ describe('retention', () => {
     expect(removedVersions).toEqual([])
     await retain(30 * day, Date.now() + 31 * day).once()
     expect(removedVersions).toEqual(['a'.repeat(64)])
+  })
+
+  it('leaves what the snapshot of a backup needs until that is over', async () => {
+    const long = Date.now() - 60 * day
+    await world.db.execute(makeDays, [new Date(long).toISOString().slice(0, 10)])
+    const oldDays = async () =>
+      (await world.db.query(tables)).map((row) => row.name).filter((name) => name.endsWith(dayName(long)))
+    await store.put(Buffer.from('idle'), async (object) => claimObjects(world.db, 'a', [object], 1))
+    await world.db.execute(expire)
+    await world.db.execute(idle)
+    const before = [(await oldDays()).length, (await everyObject()).length]
+    expect(before).toEqual([2, expect.any(Number)])
+    await withSnapshot(world.db, async () => {
+      await retain(30 * day).once()
+      expect([(await oldDays()).length, (await everyObject()).length]).toEqual(before)
+    })
+    await retain(30 * day).once()
+    expect([(await oldDays()).length, (await everyObject()).length]).toEqual([0, 0])
+  })
+
+  it('forgets answers and edits that are past the horizon, but those of letters that are still dead', async () => {
+    await world.db.execute(spoilAudit, [new Date(Date.now() - 31 * day)])
+    await retain(30 * day).once()
+    expect(await world.db.query(auditLeft)).toEqual([{ edits: ['1'], answers: 0 }])
   })
 
   it('sweeps a file that lost its row', async () => {

@@ -1,13 +1,16 @@
 /** Keeps history within its horizon: once an hour, in batches, and never what an unfinished run or a stream needs. */
 import { messageOf } from '../errors.ts'
-import type { Database } from '../ports/database.ts'
+import type { Database, Session } from '../ports/database.ts'
 import type { ObjectStore } from '../ports/objects.ts'
+import { forgetAnswers } from '../store/answered-requests.ts'
+import { withoutBackup } from '../store/backup.ts'
 import { cleanInbox } from '../store/inbox.ts'
 import { dropLedgerPartitions, foldLedger, makeLedgerPartitions } from '../store/ledger.ts'
 import { removeLapsedNodes } from '../store/nodes.ts'
 import { adoptObjects, releaseObjects, sweepObjects } from '../store/objects.ts'
 import {
   deleteFinishedRuns,
+  deleteOldEdits,
   deleteOldTicks,
   deleteUnusedVersions,
   dropOldDays,
@@ -47,10 +50,12 @@ export class Retain {
     this.parts = parts
   }
 
-  /** Makes the partitions that writing needs. */
+  /** Makes the partitions that writing needs. During a backup that would wait for its end, and all writers for us. */
   async prepare(): Promise<void> {
-    await preparePartitions(this.parts.db)
-    await makeLedgerPartitions(this.parts.db)
+    await this.unlessBackedUp(async (session) => {
+      await preparePartitions(session)
+      await makeLedgerPartitions(session)
+    })
   }
 
   /** The first round comes soon, for a process that seldom lives an hour. */
@@ -80,14 +85,20 @@ export class Retain {
     await this.part('deleting runs', async () => {
       runs = await this.deleteRuns(before)
     })
-    await this.part('dropping days', () => dropOldDays(db, before))
+    await this.part('dropping days', () => this.unlessBackedUp((session) => dropOldDays(session, before)))
     await this.part('deleting ticks', () => deleteOldTicks(db, before))
-    await this.part('removing versions', async () => {
-      for (const hash of await deleteUnusedVersions(db, before)) await this.parts.removeVersion(hash)
-    })
+    await this.part('removing versions', () =>
+      this.unlessBackedUp(async (session) => {
+        for (const hash of await deleteUnusedVersions(session, before)) await this.parts.removeVersion(hash)
+      }),
+    )
     await this.part('folding the ledger', async () => {
       await foldLedger(db, new Date(clock.now() - 600_000))
-      await dropLedgerPartitions(db, before)
+      await this.unlessBackedUp((session) => dropLedgerPartitions(session, before))
+    })
+    await this.part('forgetting answers and edits', async () => {
+      await forgetAnswers(db, before)
+      await deleteOldEdits(db, before)
     })
     await this.part('trimming topics', () => this.trimTopics(before))
     await this.part('removing nodes', () => removeLapsedNodes(db))
@@ -102,6 +113,11 @@ export class Retain {
     } catch (error) {
       this.parts.note(`retention, ${name}: ${messageOf(error)}`)
     }
+  }
+
+  /** What a backup's snapshot would miss is left for the next round. */
+  private unlessBackedUp(work: (session: Session) => Promise<unknown>): Promise<unknown> {
+    return this.parts.db.transaction(async (session) => (await withoutBackup(session)) && work(session))
   }
 
   private async trimTopics(before: Date): Promise<void> {

@@ -1,9 +1,11 @@
-import { randomUUID } from 'node:crypto'
+import { execFileSync } from 'node:child_process'
+import { createHash, randomUUID } from 'node:crypto'
 import { appendFileSync } from 'node:fs'
-import { mkdir, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest'
 import { type TestDatabase, testDatabase } from '../../test/database.ts'
 import { until } from '../../test/engine-world.ts'
 import type { Manifest } from '../core/manifest.ts'
@@ -16,6 +18,7 @@ let dir: string
 let offset: number
 const watchers: WatchFiles[] = []
 let looks = 0
+let notes: string[] = []
 const clock = {
   now: () => {
     looks += 1
@@ -26,6 +29,7 @@ beforeEach(async () => {
   test = await testDatabase()
   dir = await mkdtemp(join(tmpdir(), 'sluice-watch-'))
   offset = 0
+  notes = []
   await deployVersion(test.db, manifest(50))
 })
 afterEach(async () => {
@@ -52,7 +56,13 @@ const ticks = statement<{ outcome: string; reason: string; run_id: string | null
 const pause = statement('test.pause-files', 'update sluice.workflows set paused = true')
 
 async function watch(restMs = 50, glob?: string): Promise<WatchFiles> {
-  const watcher = new WatchFiles({ db: test.db, projectDir: dir, clock, random: Math.random, note: () => {} })
+  const watcher = new WatchFiles({
+    db: test.db,
+    projectDir: dir,
+    clock,
+    random: Math.random,
+    note: (line) => notes.push(line),
+  })
   watchers.push(watcher)
   await watcher.follow(manifest(restMs, glob))
   return watcher
@@ -159,6 +169,80 @@ it('a file that matches nothing, and a folder that does, start none', async () =
   await watch()
   await marker(0)
   expect(await files()).toHaveLength(1)
+})
+
+it('a folder, a pipe, a socket, a device and a link to nothing start none, and each is noted once', async () => {
+  await mkdir(join(dir, 'in/folder.txt'), { recursive: true })
+  execFileSync('sh', ['-c', 'mkfifo "$0"', join(dir, 'in/pipe.txt')])
+  const server = createServer().listen(join(dir, 'in/socket.txt'))
+  onTestFinished(() => {
+    server.close()
+  })
+  await symlink('/dev/zero', join(dir, 'in/device.txt'))
+  await symlink('nowhere', join(dir, 'in/dangling.txt'))
+  await watch()
+  const first = await marker(0)
+  expect(await files()).toEqual([`in/${first}`])
+  await marker(1)
+  expect(notes).toEqual([
+    '"in/dangling.txt" starts nothing: it cannot be looked at (ENOENT)',
+    ...['device', 'folder', 'pipe', 'socket'].map((name) => `"in/${name}.txt" starts nothing: it is no file`),
+  ])
+})
+
+it('any name that a file can have is one, but for hidden ones', async () => {
+  const names = [
+    '-x.txt',
+    'a b.txt',
+    'line\nbreak.txt',
+    'a..txt',
+    '\u00e9.txt',
+    'e\u0301.txt',
+    '[a].txt',
+    '$(x).txt',
+    '\ud83d\ude00.txt',
+  ]
+  const longest = `${'n'.repeat(251)}.txt`
+  for (const name of ['.hidden.txt', ...names, longest]) await put(name, 'x')
+  await watch()
+  await count(names.length + 1)
+  expect((await files()).sort()).toEqual([...names, longest].map((name) => `in/${name}`).sort())
+})
+
+it('a name that is not UTF-8 starts none and is noted', async () => {
+  await put('a.txt', 'x')
+  const path = Buffer.concat([Buffer.from(`${dir}/in/`), Buffer.from([0xff, 0xfe]), Buffer.from('.txt')])
+  await writeFile(path, 'x')
+  await watch()
+  await count(1)
+  expect(await files()).toEqual(['in/a.txt'])
+  expect(notes).toEqual(['"in/\ufffd\ufffd.txt" starts nothing: it cannot be looked at (ENOENT)'])
+})
+
+it('a file that takes the place of another of its size and age is a change', async () => {
+  await put('a.txt', 'one')
+  await aged('a.txt')
+  await watch()
+  await count(1)
+  await writeFile(join(dir, 'next'), 'two')
+  await utimes(join(dir, 'next'), 1_000, 1_000)
+  await rename(join(dir, 'next'), join(dir, 'in/a.txt'))
+  await count(2)
+  expect(await files()).toEqual(['in/a.txt', 'in/a.txt'])
+})
+
+it('a file that cannot start a run holds up no other', async () => {
+  // No index holds such a path.
+  const folders = Array.from({ length: 28 }, (_, n) => createHash('sha512').update(`${n}`).digest('hex'))
+  await mkdir(join(dir, 'in', ...folders), { recursive: true })
+  await put(join(...folders, 'a.txt'), 'x')
+  await put('z.txt', 'x')
+  await watch(50, 'in/**/*.txt')
+  await count(1)
+  expect(await files()).toEqual(['in/z.txt'])
+  await until('the note', () => notes.length > 0)
+  expect(notes[0]).toContain('could not start a run: ')
+  expect(await test.db.query(ticks)).toHaveLength(1)
 })
 
 it('a paused workflow leaves a skipped tick for the file', async () => {

@@ -2,6 +2,11 @@
  * Starts a run for each file that arrives or changes, by `fileArrival` plans. The folder's watcher wakes it, a sweep
  * every 10 s finds what a watcher missed (network file systems tell nothing). A file counts once its size and time of
  * change have not moved for the plan's rest; one that never rests counts every 10 s, and its readers see whole lines.
+ *
+ * 1. The time of change is the later one of the bytes' and of the name's and mode's: a file that is moved into the place
+ *    of another of its size and age is a change too. One that is only touched starts a run, which finds nothing new.
+ * 2. What is no file, or cannot be looked at, starts nothing and is noted once; a link stands for the file it leads to.
+ * 3. A file whose run cannot be started holds up no other: it is noted, and looked at again by the next sweep.
  */
 import { type FSWatcher, watch } from 'node:fs'
 import { glob, stat } from 'node:fs/promises'
@@ -68,6 +73,8 @@ class WatchedPlan {
   private looking = Promise.resolve()
   /** Empty until the first look reads what was fired before. */
   private seen: Map<string, Seen> | undefined
+  /** What was noted of files that start nothing. */
+  private readonly noted = new Map<string, string>()
   private lastTick = 0
   private stopped = false
   private readonly folder: string
@@ -113,8 +120,8 @@ class WatchedPlan {
     try {
       this.seen ??= await this.remembered()
       const files = await this.files()
-      for (const path of files) wait = Math.min(wait, await this.consider(path, this.seen))
-      this.forgetGone(files, this.seen)
+      for (const path of files) wait = Math.min(wait, await this.tryToConsider(path, this.seen))
+      this.forgetGone(files)
     } catch (error) {
       this.parts.note(`watching ${this.plan.glob} failed: ${messageOf(error)}`)
     }
@@ -156,17 +163,38 @@ class WatchedPlan {
   }
 
   /** A file that comes back is known by its row, so that memory holds no more than the folder does. */
-  private forgetGone(files: readonly string[], seen: Map<string, Seen>): void {
+  private forgetGone(files: readonly string[]): void {
     const present = new Set(files)
-    for (const path of seen.keys()) if (!present.has(path)) seen.delete(path)
+    for (const known of [this.seen, this.noted]) {
+      for (const path of known?.keys() ?? []) if (!present.has(path)) known?.delete(path)
+    }
+  }
+
+  private async tryToConsider(path: string, seen: Map<string, Seen>): Promise<number> {
+    try {
+      return await this.consider(path, seen)
+    } catch (error) {
+      this.noteOnce(path, `${JSON.stringify(path)} could not start a run: ${messageOf(error)}`)
+      return sweepMs
+    }
+  }
+
+  private noteOnce(path: string, line: string): void {
+    if (this.noted.get(path) !== line) this.parts.note(line)
+    this.noted.set(path, line)
   }
 
   /** Gives after how many milliseconds to look at this file again. */
   private async consider(path: string, seen: Map<string, Seen>): Promise<number> {
     const now = this.parts.clock.now()
-    const found = await stat(join(this.parts.projectDir, path)).catch(() => undefined)
-    if (!found?.isFile()) return sweepMs
-    const state = { size: found.size, modifiedMs: Math.floor(found.mtimeMs) }
+    const found = await stat(join(this.parts.projectDir, path)).catch((thrown: NodeJS.ErrnoException) => thrown)
+    if (found instanceof Error || !found.isFile()) {
+      const why = found instanceof Error ? `cannot be looked at (${found.code})` : 'is no file'
+      this.noteOnce(path, `${JSON.stringify(path)} starts nothing: it ${why}`)
+      return sweepMs
+    }
+    this.noted.delete(path)
+    const state = { size: found.size, modifiedMs: Math.floor(Math.max(found.mtimeMs, found.ctimeMs)) }
     const before = seen.get(path)
     const same = before !== undefined && before.size === state.size && before.modifiedMs === state.modifiedMs
     if (same && before.openSince === undefined) return sweepMs

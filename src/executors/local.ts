@@ -129,6 +129,26 @@ export class LocalExecutor {
     }
   }
 
+  /**
+   * Forgets every attempt under way, tells it to stop, and kills its runner after `graceMs` unless it has ended by then.
+   * Others take their places at once.
+   */
+  abandon(graceMs: number): void {
+    for (const runner of [...this.runners]) {
+      if (runner.live.size === 0) continue
+      const tokens = [...runner.live.keys()]
+      this.events.note(`runner ${runner.process.pid} ends its ${tokens.length} attempts`)
+      this.send(runner, { t: 'cancel', tokens })
+      for (const token of tokens) this.byToken.delete(token)
+      runner.live.clear()
+      const late = setTimeout(() => runner.process.kill('SIGKILL'), graceMs)
+      runner.process.once('exit', () => clearTimeout(late))
+      if (runner.retiring) continue
+      runner.retiring = true
+      this.add(false)
+    }
+  }
+
   /** Ends every runner; attempts under way are lost, and told so. */
   async stop(): Promise<void> {
     this.stopping = true

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { chmod, mkdir, mkdtemp, open, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { describeObjectStore } from '../../test/object-store-conformance.ts'
 import { openFiles } from './files.ts'
@@ -64,6 +65,26 @@ describe('files', () => {
     await chmod(pathOf(sha256), 0o600)
     await writeFile(pathOf(sha256), 'wrong')
     await expect(store.read(sha256)).rejects.toMatchObject({ code: 'OBJECT_CORRUPT' })
+  })
+
+  it('heals what is damaged when the right bytes are put again', async () => {
+    const store = openFiles(folder)
+    const right = Buffer.from('right')
+    const { sha256 } = await store.put(right, noClaim)
+    const damages = [
+      () => writeFile(pathOf(sha256), 'wrong'),
+      () => writeFile(pathOf(sha256), 'rig'),
+      () => writeFile(pathOf(sha256), 'right and more'),
+      () => rm(pathOf(sha256)),
+    ]
+    for (const source of [() => right, () => Readable.from([Buffer.from('ri'), Buffer.from('ght')])]) {
+      for (const damage of damages) {
+        await chmod(pathOf(sha256), 0o600)
+        await damage()
+        await store.put(source(), noClaim)
+        expect((await store.read(sha256)).toString()).toBe('right')
+      }
+    }
   })
 
   it.each(['ENOSPC', 'EDQUOT'])('turns %s into STORAGE_FULL and leaves nothing behind', async (code) => {

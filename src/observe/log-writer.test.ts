@@ -1,4 +1,5 @@
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
+import { SluiceError } from '../errors.ts'
 import type { Session } from '../ports/database.ts'
 import { LogWriter } from './log-writer.ts'
 
@@ -60,6 +61,37 @@ it('takes up what is added as the last write ends, however near to its end', asy
     await writer.flush()
     expect(written.flat()).toEqual(['0\n', '1\n'])
   }
+})
+
+it('waits as long as the database is away, writes once what may have been written, and says so once', async () => {
+  vi.useFakeTimers()
+  const outage = new SluiceError('DATABASE_UNREACHABLE', 'it is away')
+  const asked: string[] = []
+  let away = 20
+  const session = {
+    execute: async ({ name }: { name: string }) => {
+      asked.push(name)
+      if (away-- > 0) throw outage
+      return 1
+    },
+  } as unknown as Session
+  const notes: string[] = []
+  const writer = new LogWriter(
+    session,
+    (text) => text,
+    (line) => notes.push(line),
+  )
+  writer.add(chunk(0))
+  await vi.advanceTimersByTimeAsync(30_000)
+  expect(asked).toEqual(['logs.append', ...Array(20).fill('logs.append_again')])
+  expect(notes).toEqual(['log lines could not be written: it is away'])
+  away = 1_000
+  writer.add(chunk(1))
+  const flushed = writer.flush()
+  await vi.advanceTimersByTimeAsync(10_000)
+  await flushed
+  expect(notes.at(-1)).toBe('log lines could not be written: it is away; 1 chunks lost')
+  vi.useRealTimers()
 })
 
 it('keeps 64 MiB and then forgets the oldest', async () => {

@@ -1,9 +1,9 @@
 /**
  * Writes log lines to the hot tier: redacted, and in groups (what gathered while the last write was under way is the
- * next). What cannot be written is tried 5 times in as many seconds while up to 64 MiB wait; beyond that the oldest lines
- * are lost, counted.
+ * next). What cannot be written is tried 5 times in as many seconds; while the database is away or has no room, every second
+ * until it is back or the writer is flushed. Up to 64 MiB wait meanwhile; beyond that the oldest lines are lost, counted.
  */
-import { messageOf } from '../errors.ts'
+import { messageOf, SluiceError } from '../errors.ts'
 import type { Session } from '../ports/database.ts'
 import type { Log } from '../sdk/context.ts'
 import { appendLogs, type LogChunk } from '../store/logs.ts'
@@ -17,6 +17,8 @@ export class LogWriter {
   private waiting: LogChunk[] = []
   private size = 0
   private lost = 0
+  /** Nobody waits for the end of the writing. */
+  private patient = true
   private writing: Promise<void> | undefined
   private readonly session: Session
   private readonly redact: (text: string) => string
@@ -41,6 +43,7 @@ export class LogWriter {
 
   /** Resolves when all that was added is written, or cannot be. */
   async flush(): Promise<void> {
+    this.patient = false
     await this.writing
   }
 
@@ -49,16 +52,14 @@ export class LogWriter {
       const group = this.takeGroup()
       for (let tries = 1; ; tries += 1) {
         try {
-          await appendLogs(this.session, group)
+          await appendLogs(this.session, group, tries > 1)
           break
         } catch (error) {
-          this.note(
-            `log lines could not be written: ${messageOf(error)}${this.lost > 0 ? `; ${this.lost} chunks lost` : ''}`,
-          )
-          if (tries === mostTries) {
-            this.lost += group.length
-            break
-          }
+          const outage = this.patient && error instanceof SluiceError && !error.isAttempt
+          const giveUp = tries >= mostTries && !outage
+          if (giveUp) this.lost += group.length
+          if (tries === 1 || giveUp) this.note(failureText(error, this.lost))
+          if (giveUp) break
           await new Promise((resolve) => setTimeout(resolve, retryMs))
         }
       }
@@ -76,6 +77,10 @@ export class LogWriter {
     this.size -= bytes
     return this.waiting.splice(0, count)
   }
+}
+
+function failureText(error: unknown, lost: number): string {
+  return `log lines could not be written: ${messageOf(error)}${lost > 0 ? `; ${lost} chunks lost` : ''}`
 }
 
 /** The log of a process: lines of one source, sent on within 250 ms. `line` makes the JSON of a line. */

@@ -22,6 +22,8 @@ export interface Session {
   execute(statement: Statement, values?: readonly unknown[]): Promise<number>
   /** COPY ... FROM STDIN with text-format rows; gives the number of rows. */
   copyIn(sql: string, rows: AsyncIterable<string | Uint8Array> | Iterable<string | Uint8Array>): Promise<number>
+  /** COPY ... TO STDOUT; `take` gets what the server sends, piece by piece, and is awaited. */
+  copyOut(sql: string, take: (piece: Uint8Array) => Promise<void>): Promise<void>
   /** Runs a text of several statements, as of a migration file, without values and without rows. Outside `transaction` the server makes the text one transaction of its own. */
   script(sql: string): Promise<void>
 }

@@ -20,6 +20,13 @@ export interface ConnectionOptions {
    * while a table is small, a join by scans stays in use when it is large (measured: 5 s in place of 0.6 s a run).
    */
   readonly lookupsOnly?: boolean
+  /**
+   * A connection that does not answer a statement for this long is destroyed, and the statement fails with
+   * DATABASE_UNREACHABLE; default 5 s more than `statementTimeoutMs`, without it 2 min. A script has an hour.
+   */
+  readonly answerTimeoutMs?: number
+  /** The server ends a transaction of ours that waits for our next statement for longer, and frees its locks; default 30 s. */
+  readonly idleInTransactionMs?: number
   /** Waiting for a connection (or for a free one of the pool) fails with DATABASE_UNREACHABLE after this; default 10 s. */
   readonly connectTimeoutMs?: number
 }
@@ -60,6 +67,18 @@ function ourTypes(): pg.TypeOverrides {
   return types
 }
 
+/**
+ * A server whose client has vanished must not keep its locks: while a statement runs it looks every 5 s whether the
+ * client is there, and an end of the network that says nothing is found after 20 s.
+ */
+const watchful = [
+  'client_connection_check_interval=5s',
+  'tcp_keepalives_idle=10',
+  'tcp_keepalives_interval=2',
+  'tcp_keepalives_count=5',
+  'tcp_user_timeout=20s',
+]
+
 const lookupsOnly = [
   'plan_cache_mode=force_generic_plan',
   'enable_hashjoin=off',
@@ -88,11 +107,12 @@ export function clientConfig(options: ConnectionOptions): ClientConfig {
     // Our reading of dates must not hang on how the server is configured. Compiling a statement costs
     // more than running it: the tests of a shard, which recount small ledgers, take 20 s with jit and 2.5 s without
     // (Debian's PostgreSQL 15; the embedded server has no jit).
-    options: ['TimeZone=UTC', 'DateStyle=ISO', 'jit=off', ...(options.lookupsOnly ? lookupsOnly : [])]
+    options: ['TimeZone=UTC', 'DateStyle=ISO', 'jit=off', ...watchful, ...(options.lookupsOnly ? lookupsOnly : [])]
       .map((setting) => `-c ${setting}`)
       .join(' '),
     ...(options.statementTimeoutMs === undefined ? {} : { statement_timeout: options.statementTimeoutMs }),
     ...(options.lockTimeoutMs === undefined ? {} : { lock_timeout: options.lockTimeoutMs }),
+    idle_in_transaction_session_timeout: options.idleInTransactionMs ?? 30_000,
     connectionTimeoutMillis: options.connectTimeoutMs ?? 10_000,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,

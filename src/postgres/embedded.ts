@@ -7,6 +7,8 @@
  *    were killed goes on; the next to open joins it and, being the last, stops it.
  * 3. PostgreSQL itself refuses a second server on the same data, so not even a lost lock could corrupt it.
  * 4. A server is joined only after it proved over its socket that it reads this very folder.
+ * 5. Who opens it with `keepUp` has it started again when its main process dies: at the same address, so that everybody's
+ *    connections come back.
  */
 import { mkdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -16,6 +18,7 @@ import { messageOf, SluiceError } from '../errors.ts'
 import { type BinaryPlaces, findBinaries } from './binaries.ts'
 import { ensureCluster } from './cluster.ts'
 import { clientConfig } from './connection-options.ts'
+import { keepUp } from './keep-up.ts'
 import { type Release, tryLock } from './kernel-lock.ts'
 import { findPostmaster, launchPostmaster, type Postmaster, stopPostmaster } from './postmaster.ts'
 import { rotateLog } from './server-log.ts'
@@ -27,6 +30,8 @@ export interface EmbeddedOptions {
   readonly home: string
   /** Told of what happens, a line each. */
   readonly log?: (line: string) => void
+  /** Starts the server again when it has died, as long as it is open here. */
+  readonly keepUp?: boolean
   /** Server settings over ours, for tests and benchmarks. */
   readonly settings?: Readonly<Record<string, string>>
   /** How long to wait for others that start or stop the server; default 60 s. */
@@ -67,6 +72,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
       const { server, joined } = await joinOrStart(folder, options)
       const rotation = setInterval(() => void rotateLog(logIn(folder)).catch(() => {}), 60_000)
       rotation.unref()
+      const endWatch = options.keepUp ? watch(folder, server, options, waitMs) : undefined
       let stopping: Promise<void> | undefined
       return {
         socketDir: server.socketDir,
@@ -77,7 +83,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
         joined,
         stop: () => {
           clearInterval(rotation)
-          stopping ??= leaveServer(folder, leave, waitMs)
+          stopping ??= (endWatch?.() ?? Promise.resolve()).then(() => leaveServer(folder, leave, waitMs))
           return stopping
         },
       }
@@ -88,6 +94,26 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
   } finally {
     unlock()
   }
+}
+
+function watch(folder: string, { socketDir }: Postmaster, options: EmbeddedOptions, waitMs: number) {
+  const log = options.log ?? (() => {})
+  let told = false
+  const start = async () => {
+    const unlock = await lockStarting(folder, waitMs)
+    try {
+      if ((await findSettled(join(folder, 'data'))) !== undefined) return
+      if (!told) log('PostgreSQL has ended; it is started again')
+      told = true
+      const again = await joinOrStart(folder, options)
+      told = false
+      if (again.server.socketDir !== socketDir)
+        log(`PostgreSQL answers at ${again.server.socketDir}, no longer at ${socketDir}`)
+    } finally {
+      unlock()
+    }
+  }
+  return keepUp({ config: clientConfig({ socketDir, database, user, applicationName: 'sluice watch' }), start, log })
 }
 
 const logIn = (folder: string) => join(folder, 'server.log')
@@ -119,9 +145,8 @@ async function lockStarting(folder: string, waitMs: number): Promise<Release> {
 
 async function joinOrStart(folder: string, options: EmbeddedOptions): Promise<{ server: Postmaster; joined: boolean }> {
   const dataDir = join(folder, 'data')
-  const running = await findSettled(dataDir)
+  const running = await enterRunning(dataDir)
   if (running !== undefined) {
-    await enter(running, dataDir)
     options.log?.(`joined the PostgreSQL that runs with pid ${running.pid}`)
     return { server: running, joined: true }
   }
@@ -152,6 +177,22 @@ async function findSettled(dataDir: string): Promise<Postmaster | undefined> {
   }
 }
 
+/** Enters the server that runs, if one does. After the death of a session it takes no connections until it has recovered. */
+async function enterRunning(dataDir: string): Promise<Postmaster | undefined> {
+  for (let tries = 1; ; tries++) {
+    const running = await findSettled(dataDir)
+    if (running === undefined) return undefined
+    try {
+      await enter(running, dataDir)
+      return running
+    } catch (thrown) {
+      const code = thrown instanceof SluiceError && (thrown.cause as { code?: unknown } | undefined)?.code
+      if (code !== cannotConnectNow || tries === 600) throw thrown
+      await delay(100)
+    }
+  }
+}
+
 /** Backends of a main process that was killed hold its memory until they notice; the server refuses to start so long. */
 async function launchAfterOrphans(launch: Parameters<typeof launchPostmaster>[0]): Promise<Postmaster> {
   for (let tries = 1; ; tries++) {
@@ -164,6 +205,9 @@ async function launchAfterOrphans(launch: Parameters<typeof launchPostmaster>[0]
     }
   }
 }
+
+/** SQLSTATE of a server that starts, recovers or stops. */
+const cannotConnectNow = '57P03'
 
 const proof = `SELECT pg_read_file('postmaster.pid') AS pid_file,
   EXISTS (SELECT FROM pg_database WHERE datname = '${database}') AS made`

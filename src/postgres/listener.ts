@@ -5,10 +5,13 @@
  * 2. When it is lost it is opened again, after 50 ms at first and up to 5 s; every channel is listened to again, and only
  *    then is each `onReconnect` called, so a reader that then reads misses nothing.
  * 3. Commands to the connection go one after another.
+ * 4. A connection that only seems open would be silent for ever, as one is on which nothing happens: it is asked every
+ *    `checkMs` and destroyed when no answer comes within `answerMs`. So a lost one is noticed within the sum, 15 s.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import pg, { type Client } from 'pg'
 import { type ConnectionOptions, clientConfig } from './connection-options.ts'
+import { answered, destroyConnection } from './conversation.ts'
 
 interface Subscriber {
   readonly onNotify: (payload: string) => void
@@ -17,17 +20,26 @@ interface Subscriber {
 
 export interface Listener {
   listen(channel: string, onNotify: (payload: string) => void, onReconnect?: () => void): Promise<() => Promise<void>>
+  /** Destroys the connection; it comes back like one that was lost. */
+  abandon(): void
   close(): Promise<void>
+}
+
+export interface ListenerTimes {
+  readonly checkMs: number
+  readonly answerMs: number
 }
 
 const firstPauseMs = 50
 const longestPauseMs = 5_000
+const defaultTimes: ListenerTimes = { checkMs: 10_000, answerMs: 5_000 }
 
-export function openListener(options: ConnectionOptions): Listener {
+export function openListener(options: ConnectionOptions, times: ListenerTimes = defaultTimes): Listener {
   const config = clientConfig({ ...options, applicationName: `${options.applicationName} listen` })
   const channels = new Map<string, Set<Subscriber>>()
   const stop = new AbortController()
   let client: Client | undefined
+  let checking: NodeJS.Timeout | undefined
   let queue: Promise<unknown> = Promise.resolve()
 
   const inOrder = <T>(work: () => Promise<T>): Promise<T> => {
@@ -35,6 +47,8 @@ export function openListener(options: ConnectionOptions): Listener {
     queue = result.catch(() => {})
     return result
   }
+  const ask = (of: Client, sql: string) => answered(of, times.answerMs, of.query(sql))
+  const check = () => void inOrder(async () => client && ask(client, 'SELECT')).catch(() => {})
 
   const connect = async (): Promise<Client> => {
     const fresh = new pg.Client(config)
@@ -44,9 +58,9 @@ export function openListener(options: ConnectionOptions): Listener {
     })
     try {
       await fresh.connect()
-      for (const channel of channels.keys()) await fresh.query(`LISTEN ${pg.escapeIdentifier(channel)}`)
+      for (const channel of channels.keys()) await ask(fresh, `LISTEN ${pg.escapeIdentifier(channel)}`)
     } catch (thrown) {
-      await fresh.end().catch(() => {})
+      destroyConnection(fresh, 'it could not listen')
       throw thrown
     }
     fresh.on('end', () => {
@@ -55,6 +69,7 @@ export function openListener(options: ConnectionOptions): Listener {
       void reconnect()
     })
     client = fresh
+    checking ??= setInterval(check, times.checkMs)
     return fresh
   }
 
@@ -83,7 +98,7 @@ export function openListener(options: ConnectionOptions): Listener {
     channels.set(channel, new Set([subscriber]))
     try {
       if (client === undefined) await connect()
-      else await client.query(`LISTEN ${pg.escapeIdentifier(channel)}`)
+      else await ask(client, `LISTEN ${pg.escapeIdentifier(channel)}`)
     } catch (thrown) {
       channels.delete(channel)
       throw thrown
@@ -95,7 +110,7 @@ export function openListener(options: ConnectionOptions): Listener {
     if (!present?.delete(subscriber) || present.size > 0) return
     channels.delete(channel)
     // A connection that is lost at this moment listens to nothing any more, which is what was asked for.
-    await client?.query(`UNLISTEN ${pg.escapeIdentifier(channel)}`).catch(() => {})
+    if (client !== undefined) await ask(client, `UNLISTEN ${pg.escapeIdentifier(channel)}`).catch(() => {})
   }
 
   return {
@@ -104,13 +119,17 @@ export function openListener(options: ConnectionOptions): Listener {
       await inOrder(() => subscribe(channel, subscriber))
       return () => inOrder(() => unsubscribe(channel, subscriber))
     },
+    abandon: () => {
+      if (client !== undefined) destroyConnection(client, 'it was given up')
+    },
     close: async () => {
       stop.abort()
+      clearInterval(checking)
       await inOrder(async () => {
         const last = client
         client = undefined
         channels.clear()
-        await last?.end().catch(() => {})
+        if (last !== undefined) await answered(last, times.answerMs, last.end()).catch(() => {})
       })
     },
   }

@@ -1,5 +1,5 @@
 declare module 'pg-copy-streams' {
-  import type { Writable } from 'node:stream'
+  import type { Readable, Writable } from 'node:stream'
   import type { Submittable } from 'pg'
 
   interface CopyInStream extends Writable, Submittable {
@@ -8,4 +8,5 @@ declare module 'pg-copy-streams' {
   }
 
   export function from(sql: string): CopyInStream
+  export function to(sql: string): Readable & Submittable
 }

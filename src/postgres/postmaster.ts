@@ -105,7 +105,7 @@ export interface Launch {
 /**
  * Starts the server in a session of its own, so that a Ctrl-C in the terminal does not reach it before we stop it, and
  * waits until it takes connections (recovery after a crash included).
- * @throws SluiceError DATABASE_UNREACHABLE with the end of the server's log when it ends instead.
+ * @throws SluiceError DATABASE_UNREACHABLE with the end of the server's log when it ends instead; STORAGE_FULL
  */
 export async function launchPostmaster(launch: Launch): Promise<Postmaster> {
   const { binaries, dataDir, socketDir, user, logFile, settings } = launch
@@ -135,8 +135,16 @@ export async function launchPostmaster(launch: Launch): Promise<Postmaster> {
   }
 }
 
+/** What the programs of the server say of a full disk (ENOSPC, EDQUOT), in the language of our locale, which is C. */
+export function saysFull(text: string): boolean {
+  return /No space left on device|Disk quota exceeded/.test(text)
+}
+
 async function failedStart(dataDir: string, end: string, logFile: string, from: number): Promise<SluiceError> {
   const said = (await readFile(logFile)).subarray(from).toString('utf8').trim().split('\n').slice(-5).join('\n')
+  if (saysFull(said)) {
+    return new SluiceError('STORAGE_FULL', `PostgreSQL did not start on ${dataDir}: there is no room left on its disk`)
+  }
   return new SluiceError('DATABASE_UNREACHABLE', `PostgreSQL did not start on ${dataDir} (${end}): ${said}`)
 }
 

@@ -7,7 +7,7 @@
  * names it, and its file `used-by` names the data in turn: a folder whose two ends do not agree any more is removed.
  */
 import { randomBytes } from 'node:crypto'
-import { chown, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chown, lstat, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ServerUser } from './unprivileged.ts'
@@ -22,11 +22,14 @@ const prefix = 'sluice-'
 const fits = (folder: string) => Buffer.byteLength(folder + socketName) <= longestPath
 
 /**
- * A new, empty one. The files of a server that was killed must go: when nobody buries its process, as in many containers,
- * PostgreSQL takes it for alive by the lock file beside the socket.
+ * An empty one: that of a server that was killed, whose users look for it there, or else a new one. The files of that server
+ * must go: when nobody buries its process, as in many containers, PostgreSQL takes it for alive by the lock file beside the
+ * socket.
  * Only for callers that hold the starting lock and know that no server runs.
  */
 export async function openSocketFolder(postgresDir: string, user: ServerUser | undefined): Promise<string> {
+  const former = await formerFolder(postgresDir, user)
+  if (former !== undefined) return former
   await closeSocketFolder(postgresDir)
   const beside = join(postgresDir, besideName)
   if (user === undefined && fits(beside)) {
@@ -42,6 +45,20 @@ export async function openSocketFolder(postgresDir: string, user: ServerUser | u
   await writeFile(join(folder, owner), postgresDir)
   if (user !== undefined) await chown(folder, user.uid, user.gid)
   return folder
+}
+
+/** The folder that the record names, without the socket; undefined unless it is still the private folder that we made. */
+async function formerFolder(postgresDir: string, user: ServerUser | undefined): Promise<string | undefined> {
+  try {
+    const folder = await readFile(join(postgresDir, record), 'utf8')
+    const { uid, mode } = await lstat(folder)
+    const isPrivate = uid === (user?.uid ?? process.getuid?.()) && (mode & 0o170077) === 0o040000
+    if (!isPrivate || (await readFile(join(folder, owner), 'utf8')) !== postgresDir) return undefined
+    for (const name of await readdir(folder)) if (name !== owner) await rm(join(folder, name), { force: true })
+    return folder
+  } catch {
+    return undefined
+  }
 }
 
 export async function closeSocketFolder(postgresDir: string): Promise<void> {

@@ -19,9 +19,23 @@ const append = statement(
    select count(pg_notify('sluice_logs', source::text)) from (select distinct source from chunks) s`,
 )
 
-export async function appendLogs(session: Session, chunks: readonly LogChunk[]): Promise<void> {
+const appendAgain = statement(
+  'logs.append_again',
+  `with chunks as (
+     insert into sluice.log_chunks (source, attempt, seq, lines)
+     select * from unnest($1::uuid[], $2::int[], $3::int[], $4::text[]) as given (source, attempt, seq, lines)
+     where not exists (
+       select from sluice.log_chunks c
+       where c.source = given.source and c.attempt = given.attempt and c.seq = given.seq)
+     returning source
+   )
+   select count(pg_notify('sluice_logs', source::text)) from (select distinct source from chunks) s`,
+)
+
+/** `again`: an earlier try was not answered, and may have written some or all of them; they are not written twice. */
+export async function appendLogs(session: Session, chunks: readonly LogChunk[], again = false): Promise<void> {
   if (chunks.length === 0) return
-  await session.execute(append, [
+  await session.execute(again ? appendAgain : append, [
     chunks.map((chunk) => chunk.source),
     chunks.map((chunk) => chunk.attempt),
     chunks.map((chunk) => chunk.seq),

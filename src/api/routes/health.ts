@@ -4,15 +4,20 @@ import { z } from '../../sdk/schema.ts'
 import { readEngines, readShardHolders } from '../../store/reading/readiness.ts'
 import type { ApiContext } from '../context.ts'
 import type { Check } from '../parts.ts'
-import { errorOf } from '../problem.ts'
+import { errorOf, problemOf, problemSchema, problemType } from '../problem.ts'
 import { type Route, route } from '../route.ts'
 
-const readiness = z.object({
-  status: z.enum(['ready', 'not_ready']),
-  checks: z.array(z.object({ name: z.string(), ok: z.boolean(), detail: z.string() })),
-})
+const checks = z.array(z.object({ name: z.string(), ok: z.boolean(), detail: z.string() }))
+const ready = z.object({ status: z.literal('ready'), checks })
+const notReady = problemSchema.extend({ checks })
+
+/** Who asks learns within this whether the server is ready, however long the database takes to answer. */
+const limitMs = 3_000
+/** When to look again. */
+const retryAfterMs = 5_000
 
 export function healthRoutes(context: ApiContext): Route[] {
+  const examine = shared(() => readinessChecks(context))
   return [
     route({
       method: 'GET',
@@ -30,18 +35,33 @@ export function healthRoutes(context: ApiContext): Route[] {
       answers: {
         200: {
           description: 'Ready',
-          schema: readiness,
+          schema: ready,
           example: { status: 'ready', checks: [{ name: 'database', ok: true, detail: 'answers' }] },
         },
-        503: { description: 'Not ready; the checks say why', schema: readiness },
+        503: { description: 'Not ready; the checks say why', type: problemType, schema: notReady },
       },
       async handle() {
-        const checks = await readinessChecks(context)
-        const ready = checks.every((check) => check.ok)
-        return reply(ready ? 200 : 503, { status: ready ? 'ready' : 'not_ready', checks })
+        const found = await examine()
+        const faults = found.filter((check) => !check.ok)
+        if (faults.length === 0) return reply(200, { status: 'ready', checks: found })
+        const detail = faults.map((check) => `${check.name}: ${check.detail}`).join('; ')
+        const problem = problemOf(new SluiceError('NOT_READY', detail), '/readyz')
+        const headers = { 'content-type': problemType, 'retry-after': String(retryAfterMs / 1_000) }
+        return reply(503, Buffer.from(JSON.stringify({ ...problem, checks: found })), headers)
       },
     }),
   ]
+}
+
+/** Many who ask at once are told the same: a database that hangs is not asked by each of them. */
+function shared<T>(work: () => Promise<T>): () => Promise<T> {
+  let underWay: Promise<T> | undefined
+  return () => {
+    underWay ??= work().finally(() => {
+      underWay = undefined
+    })
+    return underWay
+  }
 }
 
 /** Each check answers for itself: one that cannot be made is not ok. */
@@ -51,17 +71,27 @@ async function readinessChecks(context: ApiContext): Promise<Check[]> {
     checked('shards', () => shardCheck(context)),
     checked('definitions', async () => definitionCheck(context)),
   ])
-  const others = context.ready?.().catch(() => [{ name: 'others', ok: false, detail: 'could not be checked' }])
-  return [...(await own).flat(), ...((await others) ?? [])]
+  const others = within(limitMs, context.ready?.() ?? Promise.resolve([])).catch(() => [
+    { name: 'others', ok: false, detail: 'could not be checked' },
+  ])
+  return [...(await own).flat(), ...(await others)]
 }
 
 async function checked(name: string, make: () => Promise<Check[]>): Promise<Check[]> {
   try {
-    return await make()
+    return await within(limitMs, make())
   } catch (thrown) {
     // The message may name places; who asks learns the kind.
     return [{ name, ok: false, detail: new SluiceError(errorOf(thrown).code, '').code }]
   }
+}
+
+async function within<T>(ms: number, answer: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new SluiceError('DATABASE_UNREACHABLE', `no answer within ${ms} ms`)), ms)
+  })
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer))
 }
 
 async function databaseCheck({ db }: ApiContext): Promise<Check[]> {
