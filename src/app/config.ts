@@ -225,6 +225,11 @@ export function unknownSettings(environment: Environment = process.env): string[
   )
 }
 
+/** The program in which this user edits texts, maybe with arguments. */
+export function editorCommand(environment: Environment = process.env): string {
+  return environment.VISUAL || environment.EDITOR || 'vi'
+}
+
 /** The names of all settings. */
 export const settingNames: readonly string[] = Object.keys(settings.shape)
 

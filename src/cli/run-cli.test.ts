@@ -126,7 +126,7 @@ describe('runCli', () => {
     expect({ code, out }).toEqual({ code: 2, out: '' })
     expect(err).toContain('no file matches workflows/*.ts')
     await mkdir(join(home, 'workflow'))
-    expect((await sluice('check', '--data', home)).err).toContain('rename workflow to workflows')
+    expect((await sluice('check', '--data', home)).err).toContain('mv workflow workflows')
     await rm(join(home, 'workflow'), { recursive: true })
   })
 

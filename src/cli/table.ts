@@ -24,3 +24,10 @@ export function span(ms: number): string {
   if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} m ${Math.round((ms % 60_000) / 1_000)} s`
   return `${Math.floor(ms / 3_600_000)} h ${Math.round((ms % 3_600_000) / 60_000)} m`
 }
+
+/** `512 B`, `3.2 MiB` of bytes. */
+export function size(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  const step = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10))
+  return step === 0 ? `${bytes} B` : `${(bytes / 1_024 ** step).toFixed(1)} ${units[step]}`
+}

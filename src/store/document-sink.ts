@@ -11,7 +11,7 @@ import { SluiceError } from '../errors.ts'
 import { type Session, statement } from '../ports/database.ts'
 import type { ByteField, PreparedRow, Sink, SinkEnd, SinkItem } from '../ports/sink.ts'
 import { encodeDocument, isRefusal, keyFault, refuse } from './document-body.ts'
-import { type DocumentObjects, referrerOf, spill, writeBytes } from './document-bytes.ts'
+import { type DocumentObjects, fieldReferences, referrerOf, spill, writeBytes } from './document-bytes.ts'
 
 export interface DocumentSinkOptions {
   readonly collection: string
@@ -139,12 +139,10 @@ function* bytesOf(rows: readonly RowItem[]): Generator<ByteField & { key: string
 }
 
 const referencesOf = (collection: string, rows: readonly RowItem[]) =>
-  rows.flatMap(({ target, objects }) =>
-    [...objects, ...target.bytes.flatMap((field) => ('object' in field ? [field.object] : []))].map((sha256) => ({
-      sha256,
-      document: referrerOf(collection, target.key),
-    })),
-  )
+  rows.flatMap(({ target, objects }) => [
+    ...objects.map((sha256) => ({ ...referrerOf(collection, target.key), sha256 })),
+    ...fieldReferences(collection, target.key, target.bytes),
+  ])
 
 const lockStatement = statement<{ key: string; body: Record<string, unknown> }>(
   'documents.lock',

@@ -1,12 +1,18 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type TestDatabase, testDatabase } from '../../test/database.ts'
 import { noObjects } from '../../test/stream-world.ts'
+import { openFiles } from '../objects/files.ts'
 import type { Session } from '../ports/database.ts'
+import type { ObjectStore } from '../ports/objects.ts'
 import type { PreparedRow, SinkItem } from '../ports/sink.ts'
-import type { DocumentObjects } from './document-bytes.ts'
+import { type DocumentObjects, documentObjects } from './document-bytes.ts'
 import { documentSink } from './document-sink.ts'
 import { openDocuments } from './documents.ts'
+import { sweepObjects } from './objects.ts'
 
 interface Row extends Record<string, unknown> {
   id: string
@@ -103,6 +109,7 @@ describe('the sink of a collection', () => {
       refer: async (_: Session, references) => {
         referred.push(...references)
       },
+      release: () => Promise.resolve(),
     }
     const { collection, sink } = sinkOf(objects)
     const [short, long] = [Buffer.alloc(12_000_000, 1), Buffer.alloc(12_000_001, 2)]
@@ -110,8 +117,8 @@ describe('the sink of a collection', () => {
     await test.db.transaction((session) => sink.write(session, origin, [{ ...row, objects: ['raw'] }]))
     const [sha256] = [...stored.keys()]
     expect(referred).toEqual([
-      { sha256: 'raw', document: `${collection}/k` },
-      { sha256, document: `${collection}/k` },
+      { sha256: 'raw', kind: 'document', id: `${collection}/k` },
+      { sha256, kind: 'document-bytes', id: `${collection}/long/k` },
     ])
     const found = await openDocuments(test.db, objects, collection).get('k', { bytes: true })
     expect(short.equals(found!.short as Buffer)).toBe(true)
@@ -159,5 +166,130 @@ describe('documents', () => {
     }
     await expect(documents.put('', { id: 'a' })).rejects.toMatchObject({ code: 'INVALID_INPUT' })
     await expect(documents.put('a', { id: 'a', text: '\0' })).rejects.toMatchObject({ code: 'INVALID_INPUT' })
+  })
+})
+
+describe('a document that is changed', () => {
+  interface Counted extends Record<string, unknown> {
+    n: number
+  }
+
+  it('is replaced only as it was read, with the byte fields that are given', async () => {
+    made += 1
+    const documents = openDocuments<Counted>(test.db, noObjects, `collection-${made}`)
+    expect(await documents.revised('k')).toBeUndefined()
+    await documents.put('k', { n: 1, one: Buffer.from('one'), two: Buffer.from('two') })
+    const { document, revision } = (await documents.revised('k'))!
+    expect(document).toEqual({ n: 1 })
+    expect(await documents.replace('k', revision, { n: 2, two: Buffer.from('zwei') })).toBe(true)
+    expect(await documents.replace('k', revision, { n: 3 })).toBe(false)
+    const now = { n: 2, one: Buffer.from('one'), two: Buffer.from('zwei') }
+    expect(await documents.get('k', { bytes: true })).toEqual(now)
+  })
+
+  it('loses nothing to a stream that merges into it meanwhile', async () => {
+    const { collection, sink } = sinkOf()
+    const documents = openDocuments<Counted>(test.db, noObjects, collection)
+    const row = await item(sink, 0, { id: 'k', n: 0 }, 'first')
+    await test.db.transaction((session) => sink.write(session, origin, [row]))
+    const merges = async () => {
+      for (let offset = 1; offset <= 40; offset += 1) {
+        const repeat = { ...(await item(sink, offset, { id: 'x' })), target: { repeats: 'k' } }
+        await test.db.transaction((session) => sink.write(session, origin, [repeat]))
+      }
+    }
+    const changes = async () => {
+      for (let done = 0; done < 40; ) {
+        const { document, revision } = (await documents.revised('k'))!
+        if (await documents.replace('k', revision, { ...document, n: document.n + 1 })) done += 1
+      }
+    }
+    await Promise.all([merges(), changes(), changes()])
+    const found = (await documents.get('k'))!
+    expect(found.n).toBe(80)
+    expect(found.seen).toEqual(Array.from({ length: 40 }, (_, at) => at + 1))
+  })
+
+  it('tells what its byte fields are, hashed where they lie', async () => {
+    made += 1
+    const documents = openDocuments(test.db, noObjects, `collection-${made}`)
+    const one = randomBytes(100_000)
+    await documents.put('k', { one, none: Buffer.alloc(0) })
+    await documents.put('__proto__', { one: Buffer.from('x') })
+    const hash = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
+    const stored = await documents.stored(['k', 'absent', '__proto__'])
+    expect(Object.keys(stored).sort()).toEqual(['__proto__', 'k'])
+    expect({ ...stored.k }).toEqual({
+      one: { bytes: 100_000, sha256: hash(one), inObjects: false },
+      none: { bytes: 0, sha256: hash(Buffer.alloc(0)), inObjects: false },
+    })
+    const many = Array.from({ length: 1_001 }, (_, at) => `k${at}`)
+    await expect(documents.stored(many)).rejects.toMatchObject({ code: 'USAGE' })
+  })
+
+  it('is counted, and found by a hash that is near', async () => {
+    made += 1
+    const documents = openDocuments(test.db, noObjects, `collection-${made}`)
+    const hashes = ['0000000000000000', '0000000000000007', 'ffffffffffffffff', 'no hash', null, 'FFFFFFFFFFFFFFFF']
+    for (const [at, hash] of hashes.entries()) await documents.put(`k${at}`, { at, hash, even: at % 2 === 0 })
+    expect(await documents.count()).toBe(6)
+    expect(await documents.count({ where: { even: true } })).toBe(3)
+    const near = async (hash: string, distance: number) =>
+      (await documents.list({ near: { field: 'hash', hash, distance } })).items.map(({ at }) => at)
+    expect(await near('0000000000000000', 0)).toEqual([0])
+    expect(await near('0000000000000000', 2)).toEqual([0])
+    expect(await near('0000000000000000', 3)).toEqual([0, 1])
+    expect(await near('0000000000000000', 64)).toEqual([0, 1, 2])
+    expect(
+      (await documents.list({ where: { even: true }, near: { field: 'hash', hash: hashes[1]!, distance: 3 } })).items,
+    ).toEqual([{ at: 0, hash: hashes[0], even: true }])
+    await expect(near('0', 1)).rejects.toMatchObject({ code: 'USAGE' })
+    await expect(near('0000000000000000', 65)).rejects.toMatchObject({ code: 'USAGE' })
+  })
+
+  describe('and its objects', () => {
+    let folder: string
+    let store: ObjectStore
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'documents-'))
+      store = openFiles(folder)
+    })
+    afterAll(() => rm(folder, { recursive: true }))
+
+    /** What would still be there after a sweep. */
+    const kept = async () => {
+      await test.db.script("update sluice.object_claims set expires_at = now() - interval '1 day'")
+      await test.db.script(
+        "update sluice.objects set idle_since = now() - interval '1 day' where idle_since is not null",
+      )
+      await sweepObjects(test.db, store, { graceMs: 1_000 })
+      const names: string[] = []
+      for await (const name of store.list()) names.push(name)
+      return names.sort()
+    }
+
+    it('lets go of what a spilled field was, and keeps what it is and what is named', async () => {
+      made += 1
+      const objects = documentObjects(test.db, store, 'test')
+      const documents = openDocuments(test.db, objects, `collection-${made}`)
+      const spilled = (fill: number) => Buffer.alloc(12_000_001, fill)
+      const hash = (fill: number) => createHash('sha256').update(spilled(fill)).digest('hex')
+      const { sha256: raw } = await objects.put(Buffer.from('raw'))
+      await documents.put('k', { image: spilled(1) }, { objects: [raw] })
+      expect(await kept()).toEqual([raw, hash(1)].sort())
+      await documents.put('k', { image: spilled(2) })
+      expect(await kept()).toEqual([raw, hash(2)].sort())
+      const { revision } = (await documents.revised('k'))!
+      await documents.replace('k', revision, { image: spilled(3) })
+      expect(await kept()).toEqual([raw, hash(3)].sort())
+      // The bytes of a field are named as well: replacing the field keeps them.
+      const same = (await documents.revised('k'))!
+      await documents.replace('k', same.revision, { again: 1 }, { objects: [hash(3)] })
+      await documents.put('k', { image: Buffer.from('short') })
+      expect(await kept()).toEqual([raw, hash(3)].sort())
+      const last = (await documents.revised('k'))!
+      await documents.replace('k', last.revision, { n: 1 }, { drop: [hash(3), raw], objects: [raw] })
+      expect(await kept()).toEqual([raw])
+    })
   })
 })

@@ -1,9 +1,19 @@
 /** Collections of documents, as authors read and write them. */
 import { SluiceError } from '../errors.ts'
-import { type Database, statement } from '../ports/database.ts'
+import { type Database, type Session, statement } from '../ports/database.ts'
+import type { ByteField } from '../ports/sink.ts'
 import type { Documents, ListOptions, Page } from '../sdk/context.ts'
-import { encodeDocument, isRefusal, keyFault } from './document-body.ts'
-import { type DocumentObjects, readBytes, referrerOf, removeBytes, spill, writeBytes } from './document-bytes.ts'
+import { type EncodedDocument, encodeDocument, isRefusal, keyFault } from './document-body.ts'
+import {
+  type DocumentObjects,
+  fieldReferences,
+  readBytes,
+  referrerOf,
+  removeBytes,
+  spill,
+  storedFields,
+  writeBytes,
+} from './document-bytes.ts'
 
 type Body = Record<string, unknown>
 
@@ -19,6 +29,24 @@ const putStatement = statement(
   on conflict (collection, key) do update set body = excluded.body, updated_at = sluice.sluice_now()`,
 )
 
+/** `revision` changes whenever the body does. */
+const getRevisionStatement = statement<{ body: Body; revision: string }>(
+  'documents.get-revision',
+  'select body, md5(body::text) as revision from sluice.documents where collection = $1 and key = $2',
+)
+
+const replaceStatement = statement(
+  'documents.replace',
+  `
+  update sluice.documents set body = $4, updated_at = sluice.sluice_now()
+  where collection = $1 and key = $2 and md5(body::text) = $3`,
+)
+
+const countStatement = statement<{ documents: number }>(
+  'documents.count',
+  'select count(*) as documents from sluice.documents where collection = $1 and ($2::jsonb is null or body @> $2)',
+)
+
 /** Of one page, as stored (compressed); a page has at least one document. */
 const pageBytes = 8_388_608
 
@@ -30,6 +58,8 @@ const listStatement = statement<{ seq: number; body: Body; found: number }>(
     from (
       select seq, body from sluice.documents
       where collection = $1 and seq > $2 and ($3::jsonb is null or body @> $3)
+        and ($6::text is null or case when body ->> $6 ~ '^[0-9a-f]{16}$'
+          then bit_count(('x' || (body ->> $6))::bit(64) # ('x' || $7::text)::bit(64)) <= $8::int else false end)
       order by seq limit $4
     ) as page
   ) as sized
@@ -42,13 +72,13 @@ const listStatement = statement<{ seq: number; body: Body; found: number }>(
  *
  * `list` goes by the time of insertion; a document whose transaction ends while a reader pages past its place may be
  * left out of that reading.
- * @throws SluiceError INVALID_INPUT, OBJECT_NOT_FOUND (put), INVALID_CURSOR, USAGE (list)
+ * @throws SluiceError INVALID_INPUT, OBJECT_NOT_FOUND (put, replace), INVALID_CURSOR, USAGE (list, stored)
  */
 export function openDocuments<Document extends object = Body>(
   database: Database,
   objects: DocumentObjects,
   collection: string,
-): Documents<Document> {
+): StoredDocuments<Document> {
   return {
     get: async (key, options) => {
       const [row] = await database.query(getStatement, [collection, key])
@@ -56,7 +86,21 @@ export function openDocuments<Document extends object = Body>(
       return (options?.bytes ? { ...row.body, ...(await bytesOf(key)) } : row.body) as Document
     },
     put: (key, document, options) => put(database, objects, collection, key, document, options?.objects ?? []),
+    revised: async (key) => {
+      const [row] = await database.query(getRevisionStatement, [collection, key])
+      return row && { document: row.body as Document, revision: row.revision }
+    },
+    replace: (key, revision, document, options = {}) =>
+      replace(database, objects, { collection, key, revision, document, ...options }),
     list: (options) => list<Document>(database, collection, options),
+    count: async ({ where } = {}) => {
+      const [row] = await database.query(countStatement, [collection, filterOf(where)])
+      return row!.documents
+    },
+    stored: async (keys) => {
+      if (keys.length > 1_000) throw new SluiceError('USAGE', `${keys.length} keys are too many; 1000 are allowed`)
+      return storedFields(database, collection, keys)
+    },
   }
 
   async function bytesOf(key: string): Promise<Record<string, Uint8Array>> {
@@ -68,6 +112,24 @@ export function openDocuments<Document extends object = Body>(
   }
 }
 
+/** What a document was when it was read, for `replace`. */
+export interface Revised<Document extends object> {
+  readonly document: Document
+  readonly revision: string
+}
+
+export interface ReplaceOptions {
+  readonly objects?: readonly string[]
+  readonly drop?: readonly string[]
+}
+
+/** As authors have it, but for `change`, whose two halves may lie in different processes. */
+export interface StoredDocuments<Document extends object> extends Omit<Documents<Document>, 'change'> {
+  revised(key: string): Promise<Revised<Document> | undefined>
+  /** Gives false, and writes nothing, when the document is not what it was. */
+  replace(key: string, revision: string, document: Document, options?: ReplaceOptions): Promise<boolean>
+}
+
 async function put(
   database: Database,
   objects: DocumentObjects,
@@ -76,44 +138,93 @@ async function put(
   document: object,
   named: readonly string[],
 ): Promise<void> {
+  const encoded = encodedOf(collection, key, document)
+  const fields = await spill(encoded.fields, objects)
+  await database.transaction(async (session) => {
+    await session.execute(putStatement, [collection, key, encoded.body])
+    await removeBytes(session, objects, { collection, key })
+    await keep(session, objects, { collection, key, fields, named })
+  })
+}
+
+interface Replacement extends ReplaceOptions {
+  readonly collection: string
+  readonly key: string
+  readonly revision: string
+  readonly document: object
+}
+
+async function replace(database: Database, objects: DocumentObjects, replacement: Replacement): Promise<boolean> {
+  const { collection, key, revision, document, objects: named = [], drop = [] } = replacement
+  const encoded = encodedOf(collection, key, document)
+  const fields = await spill(encoded.fields, objects)
+  return database.transaction(async (session) => {
+    if ((await session.execute(replaceStatement, [collection, key, revision, encoded.body])) === 0) return false
+    const replaced = fields.map(({ field }) => field)
+    if (replaced.length > 0) await removeBytes(session, objects, { collection, key, fields: replaced })
+    const dropped = drop.filter((sha256) => !named.includes(sha256))
+    if (dropped.length > 0) await objects.release(session, referrerOf(collection, key), dropped)
+    await keep(session, objects, { collection, key, fields, named })
+    return true
+  })
+}
+
+/** @throws SluiceError INVALID_INPUT */
+function encodedOf(collection: string, key: string, document: object): EncodedDocument {
   const encoded = encodeDocument(document)
   const fault = keyFault(key) ?? (isRefusal(encoded) ? encoded : undefined)
   if (fault || isRefusal(encoded)) {
     throw new SluiceError('INVALID_INPUT', `The document "${key}" of "${collection}" cannot be kept: ${fault?.detail}`)
   }
-  const fields = await spill(encoded.fields, objects)
-  const referrer = referrerOf(collection, key)
-  await database.transaction(async (session) => {
-    await session.execute(putStatement, [collection, key, encoded.body])
-    await removeBytes(session, collection, key)
-    await writeBytes(
-      session,
-      collection,
-      fields.map((field) => ({ ...field, key })),
-    )
-    const kept = [...named, ...fields.flatMap((field) => ('object' in field ? [field.object] : []))]
-    if (kept.length > 0)
-      await objects.refer(
-        session,
-        kept.map((sha256) => ({ sha256, document: referrer })),
-      )
-  })
+  return encoded
+}
+
+interface Kept {
+  readonly collection: string
+  readonly key: string
+  readonly fields: readonly ByteField[]
+  readonly named: readonly string[]
+}
+
+/** Writes the byte fields, and keeps the objects that they are or that the document names. */
+async function keep(session: Session, objects: DocumentObjects, { collection, key, fields, named }: Kept) {
+  await writeBytes(
+    session,
+    collection,
+    fields.map((field) => ({ ...field, key })),
+  )
+  const references = [
+    ...named.map((sha256) => ({ ...referrerOf(collection, key), sha256 })),
+    ...fieldReferences(collection, key, fields),
+  ]
+  if (references.length > 0) await objects.refer(session, references)
 }
 
 async function list<Document extends object>(
   database: Database,
   collection: string,
-  { limit = 50, cursor = null, where }: ListOptions = {},
+  { limit = 50, cursor = null, where, near }: ListOptions = {},
 ): Promise<Page<Document>> {
   if (!Number.isInteger(limit) || limit < 1 || limit > 1_000) {
     throw new SluiceError('USAGE', `The limit ${limit} is not a whole number from 1 to 1000`)
   }
   const after = cursor === null ? 0 : positionOf(collection, cursor)
-  const filter = where === undefined ? null : JSON.stringify(where)
-  const rows = await database.query(listStatement, [collection, after, filter, limit + 1, pageBytes])
+  const filter = filterOf(where)
+  const rows = await database.query(listStatement, [collection, after, filter, limit + 1, pageBytes, ...nearOf(near)])
   const items = rows.slice(0, limit)
   const nextCursor = (rows[0]?.found ?? 0) > items.length ? cursorAt(collection, items.at(-1)!.seq) : null
   return { items: items.map((row) => row.body as Document), nextCursor }
+}
+
+const filterOf = (where: ListOptions['where']): string | null => (where === undefined ? null : JSON.stringify(where))
+
+function nearOf(near: ListOptions['near']): [string | null, string | null, number | null] {
+  if (near === undefined) return [null, null, null]
+  const { field, hash, distance } = near
+  if (!/^[0-9a-f]{16}$/.test(hash) || !Number.isInteger(distance) || distance < 0 || distance > 64) {
+    throw new SluiceError('USAGE', `near takes a hash of 16 hex digits and a distance of 0 to 64 bits`)
+  }
+  return [field, hash, distance]
 }
 
 const cursorAt = (collection: string, seq: number): string => Buffer.from(`${collection}:${seq}`).toString('base64url')

@@ -56,7 +56,7 @@ function commitAt(at: string, outcomes: RecordOutcome[], moves: [RecordOutcome, 
       reason: reason(record.outcome),
       detail: null,
     }))
-    const none = { inserts: [], updates: [], deletes: [] }
+    const none = { inserts: [], updates: [], deletes: [], parked: [], leftKeys: [] }
     await settle(session, { ...shard, at: time, from, to, counts: countBatch(outcomes), records, ...none })
     return time
   })

@@ -61,14 +61,26 @@ export async function migrate(database: Database, options: MigrateOptions = {}):
   return ran.map(({ scope, number, name, sha256 }) => ({ scope, number, name, sha256 }))
 }
 
+/**
+ * Runs these files on a database without any, in the transaction of the caller, who is the only migrator until it ends.
+ * @throws SluiceError MIGRATION_FAILED
+ */
+export async function applyWithin(session: Session, files: readonly MigrationFile[]): Promise<void> {
+  for (const server of await session.query(serverVersion)) refuseOldServer(server)
+  await session.query(lockMigrations)
+  await session.script(bookkeeping)
+  for (const file of files) await runFile(session, file)
+}
+
 /** What `migrate` would do, and the server's version; changes nothing. @throws SluiceError as `migrate` does */
 export async function migrationState(
   database: Database,
   folders?: readonly MigrationFolder[],
-): Promise<{ readonly server: string; readonly pending: readonly MigrationFile[] }> {
+): Promise<{ readonly server: string; readonly applied: number; readonly pending: readonly MigrationFile[] }> {
   const [server] = await database.query(serverVersion)
-  const pending = pendingMigrations(await readMigrations(folders), await appliedIn(database))
-  return { server: server?.version ?? 'unknown', pending }
+  const applied = await appliedIn(database)
+  const pending = pendingMigrations(await readMigrations(folders), applied)
+  return { server: server?.version ?? 'unknown', applied: applied.length, pending }
 }
 
 /** @throws SluiceError MIGRATION_FAILED (a wrong name, one scope twice), CONFIGURATION (a folder that cannot be read) */
@@ -130,6 +142,11 @@ async function apply(
   const pending = pendingMigrations(files, await session.query(listApplied))
   if (!pending.includes(file)) return false
   await session.query(setLockTimeout, [String(options.lockTimeoutMs ?? 10_000)])
+  await runFile(session, file)
+  return true
+}
+
+async function runFile(session: Session, file: MigrationFile): Promise<void> {
   try {
     await session.script(file.sql)
   } catch (thrown) {
@@ -137,7 +154,6 @@ async function apply(
     throw failed(`${file.scope}/${file.name}${lineOf(thrown, file.sql)}: ${messageOf(thrown)}`, thrown)
   }
   await session.execute(recordApplied, [file.scope, file.number, file.name, file.sha256])
-  return true
 }
 
 /** `:<line>` when the server tells where in the text it stumbled. */

@@ -22,6 +22,7 @@
 import { SluiceError } from '../errors.ts'
 import { type Database, type Session, statement } from '../ports/database.ts'
 import type { ObjectInfo, ObjectStore } from '../ports/objects.ts'
+import { withoutBackup } from './backup.ts'
 
 /** What names an object: `kind` is the sort of thing (such as `task`, `catalog`), `id` which one. */
 export interface ObjectReference {
@@ -155,6 +156,28 @@ export async function releaseObjects(session: Session, kind: string, ids: readon
   return ids.length === 0 ? 0 : session.execute(releaseStatement, [kind, ids])
 }
 
+const releaseSomeStatement = statement(
+  'objects.release-some',
+  `
+  with released as (
+    delete from sluice.object_refs
+    where referrer_kind = $1 and referrer_id = $2 and sha256 = any (select decode(hex, 'hex') from unnest($3::text[]) as hex)
+    returning sha256
+  ), held as (
+    select o.sha256 from sluice.objects o where o.sha256 in (select sha256 from released) order by o.sha256 for no key update
+  )
+  update sluice.objects o set idle_since = greatest(o.idle_since, (select sluice.sluice_now())) from held where o.sha256 = held.sha256`,
+)
+
+/** Drops some references of one referrer; those that it has not are passed over. */
+export async function releaseReferences(
+  session: Session,
+  { kind, id }: Pick<ObjectReference, 'kind' | 'id'>,
+  hashes: readonly string[],
+): Promise<void> {
+  if (hashes.length > 0) await session.execute(releaseSomeStatement, [kind, id, hashes])
+}
+
 const adoptStatement = statement(
   'objects.adopt',
   `
@@ -222,13 +245,17 @@ export interface Sweep {
   readonly removed: number
 }
 
-/** Removes idle objects that nothing claims or refers to: rows and bytes. Any number of sweeps may run at once. */
+/**
+ * Removes idle objects that nothing claims or refers to: rows and bytes. Any number of sweeps may run at once; while a
+ * backup is taken none removes anything.
+ */
 export async function sweepObjects(
   database: Database,
   store: Pick<ObjectStore, 'remove'>,
   { graceMs, limit = 200 }: SweepOptions,
 ): Promise<Sweep> {
   return database.transaction(async (session) => {
+    if (!(await withoutBackup(session))) return { examined: 0, removed: 0 }
     const idle = (await session.query(lockIdleStatement, [graceMs, limit])).map((row) => row.sha256)
     if (idle.length === 0) return { examined: 0, removed: 0 }
     const unneeded = await session.query(deleteUnneededStatement, [idle, graceMs])

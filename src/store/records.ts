@@ -2,6 +2,7 @@
 import type { BatchCounts, RecordOutcome } from '../core/ledger.ts'
 import { type Session, statement } from '../ports/database.ts'
 import type { ShardId } from './shards.ts'
+import { park, wakeNext } from './waiting-records.ts'
 
 /** How a waiting record goes on: `waiting` at once or behind its key, `retry` when due, `dead` when replayed. */
 export type WaitingState = 'waiting' | 'retry' | 'dead'
@@ -42,6 +43,10 @@ export interface Settlement extends ShardId {
   readonly updates: readonly Omit<WaitingRecord, 'value'>[]
   /** Offsets of waiting records that ended. */
   readonly deletes: readonly number[]
+  /** Offsets of waiting records that their shard does not hold, each behind a record of its key, unless that ends now. */
+  readonly parked: readonly number[]
+  /** Keys of records that ended, where the table may have records that the shard does not hold. */
+  readonly leftKeys: readonly string[]
 }
 
 const batchStatement = statement(
@@ -64,17 +69,21 @@ const insertWaitingStatement = statement(
   'records.wait',
   `
   insert into sluice.stream_waiting
-    (stream, partition, since, "offset", record_id, key, value, state, attempts, due_at, reason, detail)
-  select $1, $2, $3, given.*
+    (stream, partition, since, "offset", record_id, key, value, state, attempts, due_at, reason, detail, errors)
+  select $1, $2, $3, given.*,
+    case when reason is null then '[]' else sluice.with_error('[]', $3, attempts, reason, detail) end
   from unnest($4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::timestamptz[], $11::text[], $12::text[])
-    as given`,
+    as given ("offset", record_id, key, value, state, attempts, due_at, reason, detail)`,
 )
 
 const updateWaitingStatement = statement(
   'records.wait-again',
   `
   update sluice.stream_waiting w
-  set state = given.state, attempts = given.attempts, due_at = given.due_at, reason = given.reason, detail = given.detail
+  set state = given.state, attempts = given.attempts, due_at = given.due_at, reason = given.reason, detail = given.detail,
+    since = case given.state when 'dead' then $9 else w.since end,
+    errors = case when given.reason is null then w.errors
+      else sluice.with_error(w.errors, $9, given.attempts, given.reason, given.detail) end
   from unnest($3::bigint[], $4::text[], $5::int[], $6::timestamptz[], $7::text[], $8::text[])
     as given ("offset", state, attempts, due_at, reason, detail)
   where w.stream = $1 and w.partition = $2 and w."offset" = given."offset"`,
@@ -85,9 +94,12 @@ const deleteWaitingStatement = statement(
   'delete from sluice.stream_waiting where stream = $1 and partition = $2 and "offset" = any ($3::bigint[])',
 )
 
-/** Writes a commit's records; part of a transaction that began with `advance`. */
-export async function settle(session: Session, settlement: Settlement): Promise<void> {
-  const { stream, partition, at, from, to, counts, records, inserts, updates, deletes } = settlement
+/**
+ * Writes a commit's records; part of a transaction that began with `advance`. Gives how many records that the shard does
+ * not hold may go on from now on.
+ */
+export async function settle(session: Session, settlement: Settlement): Promise<number> {
+  const { stream, partition, at, from, to, counts, records, inserts, updates, deletes, parked, leftKeys } = settlement
   if (to > from) {
     const { received, written, duplicate, filtered, rejected, dead, waiting } = counts
     await session.execute(batchStatement, [
@@ -98,8 +110,11 @@ export async function settle(session: Session, settlement: Settlement): Promise<
   if (records.length > 0) await session.execute(recordsStatement, [stream, partition, at, ...ledgerColumns(records)])
   if (inserts.length > 0)
     await session.execute(insertWaitingStatement, [stream, partition, at, ...waitingColumns(inserts)])
-  if (updates.length > 0) await session.execute(updateWaitingStatement, [stream, partition, ...changedColumns(updates)])
+  if (updates.length > 0)
+    await session.execute(updateWaitingStatement, [stream, partition, ...changedColumns(updates), at])
   if (deletes.length > 0) await session.execute(deleteWaitingStatement, [stream, partition, deletes])
+  if (parked.length > 0) await park(session, settlement, parked)
+  return leftKeys.length > 0 ? wakeNext(session, settlement, leftKeys) : 0
 }
 
 const ledgerColumns = (records: readonly LedgerRecord[]): unknown[] => [
@@ -127,21 +142,3 @@ const changedColumns = (records: readonly Omit<WaitingRecord, 'value'>[]): unkno
   records.map((record) => record.reason),
   records.map((record) => record.detail),
 ]
-
-const loadStatement = statement<WaitingRecord>(
-  'records.load-waiting',
-  `
-  select "offset", record_id as "recordId", key, value, state, attempts, due_at as "dueAt", reason, detail
-  from sluice.stream_waiting
-  where stream = $1 and partition = $2 and state <> 'dead' and not ("offset" = any ($3::bigint[]))
-  order by "offset"`,
-)
-
-/** The records of a shard that have not ended, in order, but for those the holder knows. */
-export function loadWaiting(
-  session: Session,
-  { stream, partition }: ShardId,
-  known: readonly number[],
-): Promise<WaitingRecord[]> {
-  return session.query(loadStatement, [stream, partition, known])
-}

@@ -56,6 +56,18 @@ export function deleteOldTicks(session: Session, before: Date): Promise<number> 
   return session.execute(deleteTicks, [before])
 }
 
+const deleteEdits = statement(
+  'retention.delete_edits',
+  `delete from sluice.record_edits e
+   where at < $1 and not exists (
+     select from sluice.stream_waiting w where w.stream = e.stream and w.partition = e.partition and w."offset" = e."offset")`,
+)
+
+/** Deletes what is known of edits before a time, of records that have ended. */
+export function deleteOldEdits(session: Session, before: Date): Promise<number> {
+  return session.execute(deleteEdits, [before])
+}
+
 const deleteVersions = statement<{ hash: string }>(
   'retention.delete_versions',
   `delete from sluice.versions v

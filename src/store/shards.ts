@@ -3,6 +3,8 @@
  *
  * 1. Acquiring raises the epoch; every commit names the epoch and moves the offset on from where the holder knows it.
  * 2. Renewing prolongs a lease also after it lapsed, while nobody else took the shard: the epoch alone is the fence.
+ * 3. What a process holds by its rows and does not know of (the answer was lost, or it could not give it back) it takes
+ *    again at once, under a new epoch.
  */
 import { SluiceError } from '../errors.ts'
 import { type Session, statement } from '../ports/database.ts'
@@ -68,7 +70,12 @@ const acquireStatement = statement<HeldShard>(
   `
   with free as (
     select stream, partition from sluice.shards
-    where stream = any ($1::text[]) and (holder is null or lease_until <= sluice.sluice_now())
+    where stream = any ($1::text[])
+      and (
+        holder is null
+        or lease_until <= sluice.sluice_now()
+        or (holder = $2 and (stream, partition) not in (select * from unnest($5::text[], $6::int[])))
+      )
     order by stream, partition
     limit $4
     for update skip locked
@@ -79,15 +86,17 @@ const acquireStatement = statement<HeldShard>(
   returning s.stream, s.partition, s.topic, s.epoch, s.committed_offset as "committedOffset"`,
 )
 
-/** Takes up to `limit` shards that are free or whose lease lapsed. */
+/** Takes up to `limit` shards that are free, whose lease lapsed, or that are the node's own but for those it knows of. */
 export function acquire(
   session: Session,
   streams: readonly string[],
   node: string,
   leaseMs: number,
   limit: number,
+  known: readonly ShardId[] = [],
 ): Promise<HeldShard[]> {
-  return session.query(acquireStatement, [streams, node, leaseMs, limit])
+  const [names, partitions] = [known.map(({ stream }) => stream), known.map(({ partition }) => partition)]
+  return session.query(acquireStatement, [streams, node, leaseMs, limit, names, partitions])
 }
 
 const renewStatement = statement<ShardId>(
@@ -142,6 +151,22 @@ const releaseStatement = statement(
 /** Gives the shard back, and wakes who may take it. Nothing happens when another holds it. */
 export async function release(session: Session, { stream, partition }: ShardId, epoch: number): Promise<void> {
   await session.execute(releaseStatement, [stream, partition, epoch])
+}
+
+const releaseHeldStatement = statement(
+  'shards.release-held',
+  `
+  with released as (
+    update sluice.shards set holder = null, lease_until = null, in_flight = 0, parked = 0
+    where holder = any ($1::uuid[])
+    returning 1
+  )
+  select pg_notify('sluice_shards', '') from released limit 1`,
+)
+
+/** Frees whatever these nodes hold, since they are known to be dead, and wakes who may take it. */
+export async function releaseHeldBy(session: Session, nodes: readonly string[]): Promise<void> {
+  if (nodes.length > 0) await session.execute(releaseHeldStatement, [nodes])
 }
 
 const advanceStatement = statement<{ at: Date }>(

@@ -19,22 +19,28 @@ afterAll(async () => {
 })
 
 const claimed = new Map<string, OwnedRun>()
-async function newRun(): Promise<OwnedRun> {
-  const id = await world.start('gated', world.place('x'))
+async function newRun(workflow = 'gated'): Promise<OwnedRun> {
+  const id = await world.start(workflow, world.place('x'))
   for (const run of await claimRuns(world.db, node, 1_000)) claimed.set(run.id, run)
   return claimed.get(id)!
 }
 
+/** Tokens are unique: those of a run count from its own number on. */
+const firstToken = (run: OwnedRun) => [...claimed.keys()].indexOf(run.id) * 100
+const withTokensOf = (run: OwnedRun, transition: Transition): Transition =>
+  transition.token === 0 ? transition : { ...transition, token: transition.token + firstToken(run) }
+
 const plain = { node: 0, mapIndex: -1, attempt: 1, token: 7, losses: 0 } as const
 const begins: Transition = { ...plain, from: 'none', to: 'running' }
 const succeeds: Transition = { ...plain, from: 'running', to: 'success', result: '1' }
-const fails: Transition = { ...plain, from: 'running', to: 'up_for_retry', error: 'no', retryAt: 1_000 }
+const lost = { losses: 1, error: 'RUNNER_LOST: no' }
+const fails: Transition = { ...plain, ...lost, from: 'running', to: 'up_for_retry', retryAt: 1_000 }
 
 const changeOf = (run: OwnedRun, seq: number, ...transitions: Transition[]): RunChange => ({
   runId: run.id,
   epoch: run.epoch,
   seq,
-  transitions,
+  transitions: transitions.map((transition) => withTokensOf(run, transition)),
   expanded: [],
 })
 const first = (run: OwnedRun): RunChange => ({ ...changeOf(run, 0, begins), state: { from: 'queued', to: 'running' } })
@@ -100,7 +106,7 @@ describe('a group', () => {
   it('keeps any text', async () => {
     const run = await running()
     const text = `"'\\{},NULL\n\r\t\0\u2028\u{1F600}é`
-    const error = { ...fails, to: 'failed', error: text } as Transition
+    const error: Transition = { ...plain, from: 'running', to: 'failed', error: text }
     await commitGroup(world.db, node, [
       { ...changeOf(run, 2, error), state: { from: 'running', to: 'failed', error: text } },
     ])
@@ -114,7 +120,7 @@ describe('a group', () => {
     await commitGroup(world.db, node, [
       { ...changeOf(run, 2, fails, cancelled), state: { from: 'running', to: 'cancelled' } },
     ])
-    expect(await world.tasks(run.id)).toMatchObject([{ state: 'cancelled', error: 'no' }])
+    expect(await world.tasks(run.id)).toMatchObject([{ state: 'cancelled', error: lost.error }])
   })
 
   it('takes a retry up under its next number alone', async () => {
@@ -169,12 +175,13 @@ describe('ownership', () => {
   })
 
   it('a run that its owner fails leaves nothing open', async () => {
-    const run = await newRun()
-    const mapped = [0, 1, 2].map((mapIndex): Transition => ({ ...begins, node: 1, mapIndex, token: 10 + mapIndex }))
-    await commitGroup(world.db, node, [{ ...changeOf(run, 0, ...mapped), state: { from: 'queued', to: 'running' } }])
-    await commitGroup(world.db, node, [changeOf(run, 4, { ...fails, node: 1, mapIndex: 1, token: 11 })])
+    const run = await newRun('isolated')
+    const mapped = [0, 1, 2].map((mapIndex): Transition => ({ ...begins, mapIndex, token: 10 + mapIndex }))
+    const begun = { ...changeOf(run, 0, ...mapped), state: { from: 'queued', to: 'running' } }
+    await commitGroup(world.db, node, [{ ...begun, expanded: [{ node: 0, width: 3 }] }])
+    await commitGroup(world.db, node, [changeOf(run, 4, { ...fails, mapIndex: 1, token: 11 })])
     const tokens = await failRun(world.db, { ...run, state: 'running' }, node, 'no\0 more')
-    expect(tokens.sort()).toEqual([10, 12])
+    expect(tokens.map((token) => token - firstToken(run)).sort()).toEqual([10, 12])
     expect(await world.run(run.id)).toMatchObject({ state: 'failed', error: 'no more' })
     expect(new Set((await world.tasks(run.id)).map((task) => task.state))).toEqual(new Set(['failed']))
     expect(await failRun(world.db, { ...run, state: 'running' }, node, 'again')).toEqual([])

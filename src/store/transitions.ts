@@ -150,6 +150,16 @@ export async function commitGroup(session: Session, nodeId: string, changes: rea
   }
 }
 
+/**
+ * Whether a group was refused since a run of it is not held, or does not stand, as its owner knows it; not for what was
+ * decided of it. Such a run has only to be read again.
+ */
+export function wasTakenAway(error: unknown): boolean {
+  if (!(error instanceof SluiceError) || error.code !== 'FENCED') return false
+  const counts = /runs (\d+) of (\d+)/.exec(error.message)
+  return counts !== null && counts[1] !== counts[2]
+}
+
 /** How many transitions a change adds, its run's own included. */
 export function lengthOf(change: RunChange): number {
   return change.transitions.length + (change.state ? stepsOf(change.state).length : 0)

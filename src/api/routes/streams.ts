@@ -1,12 +1,11 @@
 import type { StreamManifest } from '../../core/manifest.ts'
-import { SluiceError } from '../../errors.ts'
 import { z } from '../../sdk/schema.ts'
-import { listDeadLetters, replayDeadLetters } from '../../store/dead-letters.ts'
 import { totals } from '../../store/ledger.ts'
 import { minuteFigures, type ShardFigures, shardFigures } from '../../store/stream-figures.ts'
 import type { ApiContext } from '../context.ts'
 import { decodeCursor, encodeCursor } from '../cursor.ts'
 import { pageOf, pageQuery, type Route, route } from '../route.ts'
+import { deadLetterRoutes, nameParams, streamOf } from './dead-letters.ts'
 
 const time = z.iso.datetime()
 const count = z.int()
@@ -65,36 +64,11 @@ const streamDetail = streamSummary.extend({
   }),
 })
 
-const deadLetter = z.object({
-  id: z.string().meta({ description: 'The id of the record' }),
-  partition: count,
-  offset: count,
-  key: z.string().nullable(),
-  value: z.unknown(),
-  reason: z.string().nullable(),
-  detail: z.string().nullable(),
-  attempts: count,
-  since: time,
-})
-
-const replayBody = z
-  .strictObject({
-    ids: z
-      .array(z.string().min(1).max(1_000))
-      .min(1)
-      .max(1_000)
-      .optional()
-      .meta({ description: 'Ids of records, 1,000 at most' }),
-    all: z.literal(true).optional(),
-  })
-  .refine(({ ids, all }) => (ids === undefined) !== (all === undefined), 'give either ids or all: true')
-
-const nameParams = z.object({ name: z.string().max(200) })
 type Name = z.infer<typeof nameParams>
 type Page = { limit: number; cursor?: string | undefined }
 
 export function streamRoutes(context: ApiContext): Route[] {
-  return [listRoute(context), detailRoute(context), deadLettersRoute(context), replayRoute(context)]
+  return [listRoute(context), detailRoute(context), ...deadLetterRoutes(context)]
 }
 
 function listRoute(context: ApiContext): Route {
@@ -136,61 +110,6 @@ function detailRoute(context: ApiContext): Route {
       return { ...summary, minutes: await minuteFigures(context.db, stream.name) }
     },
   })
-}
-
-function deadLettersRoute(context: ApiContext): Route {
-  return route<Name, Page>({
-    method: 'GET',
-    path: '/api/v1/streams/:name/dead-letters',
-    tag: 'streams',
-    summary: 'Records that gave up',
-    params: nameParams,
-    query: z.strictObject(pageQuery),
-    answers: { 200: { description: 'A page', schema: pageOf(deadLetter, 'dead letters') } },
-    errors: ['INVALID_CURSOR'],
-    async handle({ params, query: { limit, cursor } }) {
-      const { name } = streamOf(context, params.name)
-      const after = cursor === undefined ? null : decodeCursor('dead-letters', z.string().max(50), cursor)
-      const page = await listDeadLetters(context.db, name, { cursor: after, limit })
-      return {
-        items: page.items.map(({ recordId, value, ...letter }) => ({
-          id: recordId,
-          ...letter,
-          value: JSON.parse(value),
-        })),
-        nextCursor: page.nextCursor === null ? null : encodeCursor('dead-letters', page.nextCursor),
-      }
-    },
-  })
-}
-
-function replayRoute(context: ApiContext): Route {
-  return route<Name, unknown, z.infer<typeof replayBody>>({
-    method: 'POST',
-    path: '/api/v1/streams/:name/dead-letters/replay',
-    tag: 'streams',
-    summary: 'Try dead letters again',
-    description: 'Where the stream takes only the first record of each key, what died with the same key comes along.',
-    params: nameParams,
-    body: replayBody,
-    bodyExample: { all: true },
-    answers: {
-      200: {
-        description: 'How many wait again, and how many had no room and are still dead',
-        schema: z.object({ replayed: count, remaining: count }),
-      },
-    },
-    handle({ params, body }) {
-      const stream = streamOf(context, params.name)
-      return replayDeadLetters(context.db, stream.name, body.ids ?? 'all', { distinct: stream.distinct ?? false })
-    },
-  })
-}
-
-function streamOf({ manifest }: ApiContext, name: string): StreamManifest {
-  const found = manifest().streams.find((stream) => stream.name === name)
-  if (found) return found
-  throw new SluiceError('NOT_FOUND', `There is no stream ${JSON.stringify(name.slice(0, 80))}`)
 }
 
 async function summaryOf(

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { SluiceError } from '../../errors.ts'
 import { exitCodes } from '../cli.ts'
-import { noDefinitions } from '../doctor-checks.ts'
+import { noDefinitions } from '../doctor/definitions.ts'
 import { type CommandContext, does, withCommonOptions } from '../session.ts'
 import { buildHere } from './build.ts'
 
@@ -11,8 +11,8 @@ export function addCheck(program: Command, context: CommandContext): void {
     const { manifest, project } = await buildHere(session)
     const { faults, workflows, streams, endpoints, commands, topics } = manifest
     if (manifest.entries.length + faults.length === 0) {
-      const { detail, fix } = noDefinitions((await session.config()).projectDir, project.definitions)
-      throw new SluiceError('CONFIGURATION', `${detail}. To do: ${fix}`)
+      const { detail, why, fix } = noDefinitions((await session.config()).projectDir, project.definitions)
+      throw new SluiceError('CONFIGURATION', `${detail}: ${why}. To do: ${fix}`)
     }
     const counts = { workflows, streams, topics, endpoints, commands }
     const sound = Object.entries(counts).map(([kind, all]) => [kind, all.length] as const)

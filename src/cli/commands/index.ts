@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import type { CommandContext } from '../session.ts'
+import { addBackup } from './backup.ts'
 import { addBuild } from './build.ts'
 import { addCancel } from './cancel.ts'
 import { addCheck } from './check.ts'
@@ -8,6 +9,7 @@ import { addDev } from './dev.ts'
 import { addDoctor } from './doctor.ts'
 import { addLogs } from './logs.ts'
 import { addMigrate } from './migrate.ts'
+import { addRestore } from './restore.ts'
 import { addRun } from './run.ts'
 import { addRuns } from './runs.ts'
 import { addServe } from './serve.ts'
@@ -27,6 +29,8 @@ const own: Readonly<Record<string, (program: Command, context: CommandContext) =
   cancel: addCancel,
   streams: addStreams,
   'dead-letters': addDeadLetters,
+  backup: addBackup,
+  restore: addRestore,
   check: addCheck,
   doctor: addDoctor,
   migrate: addMigrate,

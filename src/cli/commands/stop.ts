@@ -1,5 +1,4 @@
-import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Command } from 'commander'
@@ -13,11 +12,14 @@ export function addStop(program: Command, context: CommandContext): void {
   const command = program.command('stop').description('stop the Sluice that runs on this data, and wait for its end')
   does(withCommonOptions(command), context, async ({ cli, config, signal }) => {
     const { home } = await config()
-    const server = readServerRecord(home)
-    if (server === undefined || !isOurs(server.pid)) {
+    if (!(await isHeld(home))) {
       cli.note(`No Sluice runs on ${home}`)
       return stopLeftDatabase(home)
     }
+    // Whoever holds the home removed the record of the one before, so the record is its own.
+    const server = readServerRecord(home)
+    if (server === undefined)
+      throw new SluiceError('CONFLICT', `The Sluice on ${home} is just starting or stopping; try again`)
     process.kill(server.pid, 'SIGTERM')
     cli.note(`Stopping the Sluice at ${server.url} (process ${server.pid})`)
     const until = performance.now() + longestMs
@@ -42,20 +44,12 @@ async function stopLeftDatabase(home: string): Promise<void> {
   await server.stop()
 }
 
-/** A process id may have been given to another program since the record was written. */
-function isOurs(pid: number): boolean {
-  return /sluice|cli\/main\.[jt]s/.test(commandLineOf(pid))
-}
-
-function commandLineOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
-  } catch {
-    // No such file system: ask the program that every system has.
-  }
-  try {
-    return execFileSync('ps', ['-o', 'command=', '-p', String(pid)], { encoding: 'utf8' })
-  } catch {
-    return ''
-  }
+/** Whether a supervisor holds the home: the lock ends with its process, however it ends. */
+async function isHeld(home: string): Promise<boolean> {
+  const lock = join(home, 'supervisor.lock')
+  if (!existsSync(lock)) return false
+  const { tryLock } = await import('../../postgres/kernel-lock.ts')
+  const release = tryLock(lock, 'shared')
+  release?.()
+  return release === undefined
 }
