@@ -40,6 +40,19 @@ export interface ListOptions {
   readonly cursor?: string | null
   /** Only documents that contain this JSON: scalars equal, objects field by field, lists item by item. */
   readonly where?: Readonly<Record<string, unknown>>
+  /**
+   * Only documents whose top-level `field` is a 64-bit hash (16 hex digits) that differs from `hash` in at most `distance`
+   * bits, 0 to 64. No index serves it: it looks at every document of the collection.
+   */
+  readonly near?: { readonly field: string; readonly hash: string; readonly distance: number }
+}
+
+/** A byte field as it is stored: hashed where it lies, or the object that it was put into for its length. */
+export interface StoredField {
+  readonly bytes: number
+  /** Of the bytes as they are now; of those in the object store the hash under which they were put, see `Objects.open`. */
+  readonly sha256: string
+  readonly inObjects: boolean
 }
 
 /** A collection of JSON documents under unique keys. Fields that are bytes are kept beside the JSON. */
@@ -48,8 +61,23 @@ export interface Documents<Document extends object = Record<string, unknown>> {
   get(key: string, options?: { readonly bytes?: boolean }): Promise<Document | undefined>
   /** Inserts or replaces. `objects` (sha256) are then kept as long as the document is, those of earlier puts too. */
   put(key: string, document: Document, options?: { readonly objects?: readonly string[] }): Promise<void>
+  /**
+   * Replaces a document by what `change` makes of it, exactly: when it was written meanwhile, by whomever, `change` is asked
+   * again with what it has become. Byte fields are not passed to it; those that it gives are replaced, the others stay.
+   * `objects` are then kept as long as the document is, `drop` (of earlier writes) no more because of it.
+   * Gives the new document; undefined when there is none, or when `change` gave undefined, which leaves it as it is.
+   */
+  change(
+    key: string,
+    change: (document: Document) => Document | undefined,
+    options?: { readonly objects?: readonly string[]; readonly drop?: readonly string[] },
+  ): Promise<Document | undefined>
   /** Ordered by time of insertion; without byte fields. */
   list(options?: ListOptions): Promise<Page<Document>>
+  /** How many there are. */
+  count(options?: Pick<ListOptions, 'where'>): Promise<number>
+  /** The byte fields of up to 1,000 documents, by key and field, without the bytes. Keys without any are left out. */
+  stored(keys: readonly string[]): Promise<Readonly<Record<string, Readonly<Record<string, StoredField>>>>>
 }
 
 export interface PublishResult {

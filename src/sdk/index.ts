@@ -15,6 +15,7 @@ export type {
   Objects,
   Page,
   PublishResult,
+  StoredField,
   StoredObject,
 } from './context.ts'
 export { type Endpoint, type EndpointRequest, endpoint, HttpReply, problem, reply } from './endpoint.ts'

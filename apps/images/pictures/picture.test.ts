@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { addSource, maxSourcesBytes, type PictureFacts } from './picture.ts'
+import { addSource, lacking, maxSourcesBytes, objectsOf, type PictureFacts, withDerived } from './picture.ts'
 
 const picture = { sources: [], sourcesOmitted: 0 } as unknown as PictureFacts
 
@@ -18,5 +18,26 @@ describe('addSource', () => {
     expect(document.sources.length + document.sourcesOmitted).toBe(120)
     expect(document.sourcesOmitted).toBeGreaterThan(0)
     expect(JSON.stringify(document.sources).length).toBeLessThanOrEqual(maxSourcesBytes)
+  })
+})
+
+describe('what is derived', () => {
+  const entry = (name: string, version: number, sha256: string) => ({ name, version, mimeType: 'image/webp', sha256 })
+  const grey = { name: 'grey', version: 1 }
+  const document = { transform: grey, rawSha256: 'raw', derived: [entry('small', 1, 'a')] }
+
+  it('is lacking when neither the image nor an entry is of that name and version', () => {
+    const all = [grey, { name: 'grey', version: 2 }, { name: 'small', version: 1 }, { name: 'small', version: 2 }]
+    expect(lacking(document, all)).toEqual([all[1], all[3]])
+    expect(lacking(document, [])).toEqual([])
+  })
+
+  it('stands beside other versions, in the place of the same one', () => {
+    const more = withDerived(withDerived(document, entry('small', 2, 'b')), entry('other', 1, 'c'))
+    expect(more.derived.map(({ sha256 }) => sha256)).toEqual(['a', 'b', 'c'])
+    const again = withDerived(more, entry('small', 1, 'd'))
+    expect(again.derived.map(({ sha256 }) => sha256)).toEqual(['d', 'b', 'c'])
+    expect(withDerived(again, entry('small', 1, 'd'))).toEqual(again)
+    expect([...objectsOf(again)]).toEqual(['raw', 'd', 'b', 'c'])
   })
 })

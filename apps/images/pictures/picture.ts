@@ -20,6 +20,8 @@ export interface PictureFacts {
   /** Of `image`. */
   readonly mimeType: string
   readonly rawMimeType: string
+  /** Frames or pages that the raw picture has; `image` shows the first. Absent in documents of before it was counted. */
+  readonly frames?: number
   /** Of `image`, in pixels. */
   readonly width: number
   readonly height: number
@@ -50,8 +52,11 @@ export interface PictureFacts {
     readonly totalMs: number
     readonly firstByteMs: number
   }
-  /** `warning`: the decoder gave all pixels, and complained of what `warning` says. */
-  readonly state: 'ok' | 'warning'
+  /**
+   * `warning`: the decoder gave all pixels, and complained of what `warning` says. `corrupt`: verification found the raw bytes
+   * damaged in the store, as `warning` says.
+   */
+  readonly state: 'ok' | 'warning' | 'corrupt'
   readonly warning: string | null
 }
 
@@ -73,4 +78,33 @@ export function addSource(document: PictureFacts, { url, catalog, line }: Source
     return { ...document, sourcesOmitted: document.sourcesOmitted + 1 }
   }
   return { ...document, sources: more }
+}
+
+type Named = Pick<Derived, 'name' | 'version'>
+
+const isSame = (one: Named, other: Named) => one.name === other.name && one.version === other.version
+
+/** The transforms of which a document has nothing. */
+export function lacking<Transform extends Named>(
+  { transform, derived }: Pick<PictureFacts, 'transform' | 'derived'>,
+  transforms: readonly Transform[],
+): Transform[] {
+  return transforms.filter((one) => !isSame(one, transform) && !derived.some((entry) => isSame(entry, one)))
+}
+
+/** With this entry, in the place of one of the same name and version, or else at the end. */
+export function withDerived<Document extends Pick<PictureFacts, 'derived'>>(
+  document: Document,
+  entry: Derived,
+): Document {
+  const known = document.derived.some((one) => isSame(one, entry))
+  const derived = known
+    ? document.derived.map((one) => (isSame(one, entry) ? entry : one))
+    : [...document.derived, entry]
+  return { ...document, derived }
+}
+
+/** The objects that a document names. */
+export function objectsOf({ rawSha256, derived }: Pick<PictureFacts, 'rawSha256' | 'derived'>): Set<string> {
+  return new Set([rawSha256, ...derived.map(({ sha256 }) => sha256)])
 }

@@ -2,12 +2,22 @@
 import { z } from 'sluice'
 
 const sha256 = z.string().meta({ description: 'sha256, lower-case hex' })
+export const pictureId = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/, 'is not an id: 64 lower-case hex digits')
+  .meta({
+    description: 'sha256 of the raw bytes',
+    example: '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08',
+  })
 const time = z.string().meta({ description: 'RFC 3339, UTC', example: '2026-03-28T00:00:00.000Z' })
+
+export const pictureStates = ['ok', 'warning', 'corrupt'] as const
 
 export const pictureShape = z.object({
   id: sha256.meta({ description: 'sha256 of the raw bytes' }),
   mimeType: z.string().meta({ description: 'Of the grey image', example: 'image/png' }),
   rawMimeType: z.string().meta({ example: 'image/jpeg' }),
+  frames: z.int().default(1).meta({ description: 'Of an animation, or pages; the first is shown' }),
   width: z.int().meta({ description: 'Pixels, the orientation applied', example: 640 }),
   height: z.int().meta({ description: 'Pixels, the orientation applied', example: 480 }),
   bytes: z.int().meta({ description: 'Of the raw picture', example: 48_211 }),
@@ -27,7 +37,10 @@ export const pictureShape = z.object({
     .array(z.object({ name: z.string(), version: z.int(), mimeType: z.string(), sha256 }))
     .readonly()
     .meta({ description: 'One entry for each further transform' }),
-  perceptualHash: z.string().nullable().meta({ description: 'Advisory', example: 'c3f0e1b2a4968778' }),
+  perceptualHash: z
+    .string()
+    .nullable()
+    .meta({ description: 'Advisory; null where the picture is flat', example: 'c3f0e1b2a4968778' }),
   http: z.object({
     status: z.int(),
     url: z.string().meta({ description: 'After redirects' }),
@@ -38,8 +51,15 @@ export const pictureShape = z.object({
     totalMs: z.int(),
     firstByteMs: z.int(),
   }),
-  state: z.enum(['ok', 'warning']).meta({ description: 'warning: the decoder complained, yet gave all pixels' }),
-  warning: z.string().nullable(),
+  state: z.enum(pictureStates).meta({
+    description:
+      'warning: the decoder complained, yet gave all pixels; corrupt: the raw bytes are damaged in the store',
+  }),
+  warning: z.string().nullable().meta({ description: 'What is wrong where the state is not ok' }),
+})
+
+export const similarPictureShape = pictureShape.extend({
+  distance: z.int().optional().meta({ description: 'With similarTo: bits of 64 in which the hashes differ' }),
 })
 
 export const pictureWithImageShape = pictureShape.extend({

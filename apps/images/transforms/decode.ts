@@ -1,15 +1,6 @@
-import sharp from 'sharp'
 import { ImageError } from './image-error.ts'
 import { firstLine, type ImageFacts } from './inspect.ts'
-import { PixelBudget } from './pixel-budget.ts'
-
-// libvips keeps decoded pictures for a second use that never comes here; and with several pictures in flight one thread
-// for each is quickest (measured on 2 cores: 352 against 336 pictures/s at 640x480)
-sharp.cache(false)
-sharp.concurrency(1)
-
-/** Pixels being decoded and turned at once in this process: about 5 bytes each. */
-const budget = new PixelBudget(64_000_000)
+import { openPicture } from './vips.ts'
 
 /** Upright 8-bit sRGB pixels of the first frame, interleaved: 3 channels, or 4 with alpha. */
 export interface Pixels {
@@ -22,23 +13,18 @@ export interface Pixels {
 }
 
 /**
- * Decodes and hands the pixels to `use`, within the process's budget of pixels.
+ * Decodes and hands the pixels to `use`.
  *
  * libvips does the conversions: CMYK by the embedded profile or else its own, RGB with an embedded profile to sRGB, grey to three equal
  * channels, 16-bit samples to their high byte (`v >> 8`).
  * @throws ImageError corrupt, when not all pixels can be had.
  */
 export async function withPixels<T>(raw: Buffer, facts: ImageFacts, use: (pixels: Pixels) => Promise<T>): Promise<T> {
-  const leave = await budget.enter(facts.width * facts.height)
+  const pixels = await decode(raw, facts)
   try {
-    const pixels = await decode(raw, facts)
-    try {
-      return await use(pixels)
-    } finally {
-      free(pixels.data)
-    }
+    return await use(pixels)
   } finally {
-    leave()
+    free(pixels.data)
   }
 }
 
@@ -80,7 +66,9 @@ async function decode(raw: Buffer, facts: ImageFacts): Promise<Pixels> {
 }
 
 async function attempt(raw: Buffer, facts: ImageFacts, failOn: 'warning' | 'error'): Promise<Pixels> {
-  const stored = sharp(raw, { failOn, limitInputPixels: false, sequentialRead: facts.orientation === 1, pages: 1 })
+  // What the header said is all that is decoded.
+  const limitInputPixels = facts.width * facts.height
+  const stored = await openPicture(raw, { failOn, limitInputPixels, sequentialRead: facts.orientation === 1, pages: 1 })
   const upright = facts.orientation === 1 ? stored : stored.autoOrient()
   const { data, info } = await upright.toColourspace('srgb').raw().toBuffer({ resolveWithObject: true })
   if (info.channels !== 3 && info.channels !== 4) throw new Error(`${info.channels} channels are neither RGB nor RGBA`)

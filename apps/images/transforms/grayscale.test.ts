@@ -110,7 +110,7 @@ describe('grey', () => {
 
   it('of an animation is its first frame', async () => {
     const raw = await pictures.animation()
-    expect((await inspect(raw)).pages).toBe(2)
+    expect((await inspect(raw)).frames).toBe(2)
     expect(new Set((await greyOf(raw)).levels)).toEqual(new Set([255]))
   })
 

@@ -34,12 +34,13 @@ export function grayscale({ formula = 'bt601' }: { formula?: GrayscaleFormula } 
       withPixels(raw, facts, async (pixels) => {
         const { width, height, warning } = pixels
         const grey = await greyOf(pixels, formula)
+        const hash = perceptualHash(grey, width, height)
         const made = {
           bytes: await encodeGreyPng(grey, width, height),
           width,
           height,
           ...(warning === undefined ? {} : { warning }),
-          perceptualHash: perceptualHash(grey, width, height),
+          ...(hash === undefined ? {} : { perceptualHash: hash }),
         }
         giveScratch(grey)
         return made

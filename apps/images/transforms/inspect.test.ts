@@ -14,7 +14,7 @@ describe('facts', () => {
   it.each(['jpeg', 'png', 'webp', 'tiff'] as const)('of %s', async (format) => {
     const raw = await pictures[format]()
     const mimeType = `image/${format}`
-    expect(await inspect(raw)).toEqual({ format, mimeType, ...size, orientation: 1, pages: 1, bytes: raw.length })
+    expect(await inspect(raw)).toEqual({ format, mimeType, ...size, orientation: 1, frames: 1, bytes: raw.length })
   })
 
   it('of an AVIF', async () => {

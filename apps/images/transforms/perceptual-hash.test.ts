@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { seededRandom } from '../origin/picture.ts'
 import { perceptualHash } from './perceptual-hash.ts'
 
 const picture = (width: number, height: number, level: (x: number, y: number) => number) =>
@@ -37,5 +38,30 @@ it('is the same at another size, and works down to one pixel', () => {
       height,
     )
   expect(at(640, 480)).toBe(at(1_280, 960))
-  expect(perceptualHash(Uint8Array.of(9), 1, 1)).toBe('0000000000000000')
+  expect(perceptualHash(Uint8Array.of(9), 1, 1)).toBeUndefined()
+})
+
+it('is not there of a flat picture, noise or not, and is there of a line on it', () => {
+  const random = seededRandom(7)
+  expect(
+    perceptualHash(
+      picture(90, 80, () => 200),
+      90,
+      80,
+    ),
+  ).toBeUndefined()
+  expect(
+    perceptualHash(
+      picture(640, 480, () => 199 + Math.round(random())),
+      640,
+      480,
+    ),
+  ).toBeUndefined()
+  expect(
+    perceptualHash(
+      picture(90, 80, (x) => (x > 40 && x < 50 ? 0 : 200)),
+      90,
+      80,
+    ),
+  ).toMatch(/^[0-9a-f]{16}$/)
 })

@@ -7,3 +7,6 @@ export const main: ImageTransform = grayscale()
 
 /** Each makes an entry of `derived` and an object. */
 export const further: readonly ImageTransform[] = []
+
+/** All of them, `main` first. */
+export const registered: readonly ImageTransform[] = [main, ...further]

@@ -24,3 +24,6 @@ export interface Transformed {
   /** 16 hex digits; advisory. From transforms that have grey pixels at hand. */
   readonly perceptualHash?: string
 }
+
+/** How a transform is named in one word, `grayscale-bt601@1`. */
+export const nameOf = ({ name, version }: Pick<ImageTransform, 'name' | 'version'>): string => `${name}@${version}`

@@ -3,7 +3,15 @@ import { type Documents, endpoint, problem, reply, SluiceError, z } from 'sluice
 import { catalogNamePattern, catalogNameRule } from '../catalog/catalog-name.ts'
 import type { CatalogState } from '../catalog/catalog-state.ts'
 import type { Picture, PictureFacts } from '../pictures/picture.ts'
-import { catalogShape, pictureShape, pictureWithImageShape, startedShape } from '../pictures/shapes.ts'
+import {
+  catalogShape,
+  pictureId,
+  pictureStates,
+  pictureWithImageShape,
+  similarPictureShape,
+  startedShape,
+} from '../pictures/shapes.ts'
+import { defaultDistance, distanceBetween } from '../pictures/similar.ts'
 import { catalog as catalogWorkflow } from './catalog.ts'
 
 const page = {
@@ -21,32 +29,47 @@ const pictureQuery = z.strictObject({
   width: pixels.meta({ description: 'Pixels', example: 640 }),
   height: pixels.meta({ description: 'Pixels', example: 480 }),
   rawMimeType: z.string().max(100).optional().meta({ description: 'Of the raw picture', example: 'image/jpeg' }),
-  state: z.enum(['ok', 'warning']).optional(),
+  state: z.enum(pictureStates).optional(),
   url: z.string().max(10_000).optional().meta({ description: 'One of its sources, as the catalog wrote it' }),
   catalog: z.string().max(200).optional().meta({ description: 'One of its sources is of this catalog' }),
+  similarTo: pictureId.optional().meta({
+    description:
+      'An id: pictures that look like that one, by their perceptual hashes; advice only, and itself left out',
+  }),
+  distance: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(64)
+    .default(defaultDistance)
+    .meta({ description: 'With similarTo: bits of 64 in which the hashes may differ' }),
   ...page,
 })
 
 export const listImages = endpoint('GET /api/v1/images', {
   summary: 'Pictures, in the order in which they were stored; without the images themselves',
   query: pictureQuery,
-  reply: pageOf(pictureShape),
-  handle({ query: { limit, cursor, url, catalog, ...facts }, documents }) {
+  reply: pageOf(similarPictureShape),
+  async handle({ query: { limit, cursor, url, catalog, similarTo, distance, ...facts }, documents }) {
     const source = { ...(url === undefined ? {} : { url }), ...(catalog === undefined ? {} : { catalog }) }
     const where = { ...facts, ...(Object.keys(source).length === 0 ? {} : { sources: [source] }) }
-    return documents<PictureFacts>('images').list({ limit, cursor: cursor ?? null, where })
+    const pictures = documents<PictureFacts>('images')
+    const asked = { limit, cursor: cursor ?? null, where }
+    if (similarTo === undefined) return pictures.list(asked)
+    const { perceptualHash: hash } = await factsOf(documents, similarTo)
+    // A flat picture has no hash: nothing can be said of what looks like it.
+    if (hash === null) return { items: [], nextCursor: null }
+    const near = { field: 'perceptualHash', hash, distance }
+    const { items, nextCursor } = await pictures.list({ ...asked, near })
+    const others = items.filter(({ id }) => id !== similarTo)
+    return {
+      items: others.map((one) => ({ ...one, distance: distanceBetween(hash, one.perceptualHash as string) })),
+      nextCursor,
+    }
   },
 })
 
-const pictureParams = z.object({
-  id: z
-    .string()
-    .regex(/^[0-9a-f]{64}$/, 'is not an id: 64 lower-case hex digits')
-    .meta({
-      description: 'sha256 of the raw bytes',
-      example: '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08',
-    }),
-})
+const pictureParams = z.object({ id: pictureId })
 
 export const getImage = endpoint('GET /api/v1/images/:id', {
   summary: 'A picture with all its facts and the grey image as base64',
@@ -62,12 +85,14 @@ export const getImageBytes = endpoint('GET /api/v1/images/:id/image', {
   summary: 'The grey image: PNG bytes',
   type: 'image/png',
   params: pictureParams,
-  async handle({ params, documents, headers }) {
+  async handle({ params, documents, headers: asked }) {
     const known = await factsOf(documents, params.id)
     const caching = cachingOf(known.imageSha256)
-    if (isKnown(headers['if-none-match'], caching.etag)) return reply(304, undefined, caching)
+    if (isKnown(asked['if-none-match'], caching.etag)) return reply(304, undefined, caching)
     const { image, mimeType } = await pictureOf(documents, params.id)
-    return reply(200, image, { ...caching, 'content-type': mimeType, 'content-length': String(image.byteLength) })
+    // Written by our own encoder from pixels alone.
+    const headers = { ...caching, ...asBytesOf(mimeType), 'content-disposition': 'inline' }
+    return reply(200, image, { ...headers, 'content-length': String(image.byteLength) })
   },
 })
 
@@ -75,13 +100,51 @@ export const getRawImage = endpoint('GET /api/v1/images/:id/raw', {
   summary: 'The picture as it was fetched',
   type: 'image/*',
   params: pictureParams,
-  async handle({ params, documents, objects, headers }) {
-    const { rawSha256, rawMimeType, bytes } = await factsOf(documents, params.id)
+  async handle({ params, documents, objects, headers: asked }) {
+    const { rawSha256, rawMimeType, bytes, state } = await factsOf(documents, params.id)
+    if (state === 'corrupt') {
+      problem(
+        'NOT_FOUND',
+        `The raw bytes of ${params.id} are damaged in the store; sluice verify --refetch asks for them`,
+      )
+    }
     const caching = cachingOf(rawSha256)
-    if (isKnown(headers['if-none-match'], caching.etag)) return reply(304, undefined, caching)
+    if (isKnown(asked['if-none-match'], caching.etag)) return reply(304, undefined, caching)
     const raw = await objects.open(rawSha256)
-    return reply(200, raw, { ...caching, 'content-type': rawMimeType, 'content-length': String(bytes) })
+    const headers = { ...caching, ...asBytesOf(rawMimeType), 'content-length': String(bytes) }
+    return reply(200, raw, headers)
   },
+})
+
+const derivedParams = z.object({
+  id: pictureId,
+  name: z.string().max(100).meta({ description: 'Of the transform', example: 'thumbnail-256' }),
+  version: z.coerce.number().int().min(1).max(1_000_000).meta({ example: 1 }),
+})
+
+export const getDerived = endpoint('GET /api/v1/images/:id/derived/:name/:version', {
+  summary: 'What a further transform made of a picture',
+  type: '*/*',
+  params: derivedParams,
+  async handle({ params: { id, name, version }, documents, objects, headers }) {
+    const { derived } = await factsOf(documents, id)
+    const entry = derived.find((one) => one.name === name && one.version === version)
+    if (entry === undefined) return problem('NOT_FOUND', `The picture ${id} has nothing of ${name}@${version}`)
+    const caching = cachingOf(entry.sha256)
+    if (isKnown(headers['if-none-match'], caching.etag)) return reply(304, undefined, caching)
+    return reply(200, await objects.open(entry.sha256), { ...caching, ...asBytesOf(entry.mimeType) })
+  },
+})
+
+/**
+ * Whatever else the bytes may be (a page, a script, an archive), they are a picture to a browser and nothing else: our own
+ * content type, which it may not guess again, nothing in it runs, and what strangers made is saved rather than opened.
+ */
+const asBytesOf = (mimeType: string) => ({
+  'content-type': mimeType,
+  'content-disposition': 'attachment',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'; sandbox",
+  'x-content-type-options': 'nosniff',
 })
 
 const cachingOf = (sha256: string) => ({ etag: `"${sha256}"`, 'cache-control': 'private, max-age=31536000, immutable' })
@@ -104,6 +167,7 @@ async function pictureOf(documents: Documented, id: string): Promise<Picture> {
 
 const catalogName = z
   .string()
+  .normalize()
   .regex(catalogNamePattern, `is not a name for a catalog; allowed are ${catalogNameRule}`)
   .meta({ description: `Of the catalog: ${catalogNameRule}`, example: 'birds' })
 

@@ -1,4 +1,5 @@
-import { resolve } from 'node:path'
+import { realpath } from 'node:fs/promises'
+import { resolve, sep } from 'node:path'
 import { action, fileArrival, SluiceError, workflow, z } from 'sluice'
 import { keepRested } from '../catalog/arrive.ts'
 import { startsWith } from '../catalog/catalog-lines.ts'
@@ -18,10 +19,8 @@ const keepCatalog = action('keep-catalog', {
   async run({ input, objects, signal }) {
     const { file, sha256 } = input
     if ((file === '') === (sha256 === '')) throw new SluiceError('INVALID_INPUT', 'Give either file or sha256')
-    if (file !== '' && (!file.startsWith('catalogs/') || file.split('/').includes('..'))) {
-      throw new SluiceError('INVALID_INPUT', `The file ${file} must lie in catalogs/; upload others`)
-    }
-    const name = input.name === '' ? nameOfFile(file) : input.name
+    if (file !== '') await checkPlace(file)
+    const name = input.name === '' ? nameOfFile(file) : input.name.normalize()
     if (!catalogNamePattern.test(name)) {
       throw new SluiceError(
         'INVALID_INPUT',
@@ -33,6 +32,15 @@ const keepCatalog = action('keep-catalog', {
     return { name, ...(await keepRested(resolve(file), () => objects.putFile(file), signal)) }
   },
 })
+
+/** A link may lead to another file of the folder, as those of mounted volumes do, and not out of it. */
+async function checkPlace(file: string): Promise<void> {
+  const outside = new SluiceError('INVALID_INPUT', `The file ${file} must lie in catalogs/; upload others`)
+  if (!file.startsWith('catalogs/') || file.split('/').includes('..')) throw outside
+  // What is not there is named when it is read.
+  const [folder, place] = await Promise.all([realpath('catalogs'), realpath(file)]).catch(() => [])
+  if (folder !== undefined && place !== undefined && !place.startsWith(folder + sep)) throw outside
+}
 
 const published = z.object({
   catalog: z.string(),

@@ -32,7 +32,7 @@ export const catalogAdd = command<Options>('catalog add', {
   async run(context) {
     const { api, args, options, print } = context
     const file = args[0] as string
-    const name = options.name ?? nameOfFile(file)
+    const name = options.name?.normalize() ?? nameOfFile(file)
     if (!catalogNamePattern.test(name)) {
       const advice = `allowed are ${catalogNameRule}. Give one with --name`
       throw new SluiceError('USAGE', `${JSON.stringify(name)} is not a name for a catalog; ${advice}`)

@@ -1,15 +1,15 @@
-import { createHash } from 'node:crypto'
 import { connection, documents, type FetchResponse, SluiceError, type StepContext, stream } from 'sluice'
 import { hostOf, urlFault } from '../catalog/catalog-url.ts'
-import { addSource, type Derived, type Picture } from '../pictures/picture.ts'
+import { keyOf } from '../catalog/record-id.ts'
+import { derivedOf, imageFacts, rawFacts } from '../pictures/made.ts'
+import { addSource, type Picture } from '../pictures/picture.ts'
+import type { Turned } from '../transforms/decoders.ts'
 import { ImageError } from '../transforms/image-error.ts'
-import { type ImageFacts, inspect } from '../transforms/inspect.ts'
-import { further, main } from '../transforms/registry.ts'
-import type { ImageTransform } from '../transforms/transform.ts'
+import { further, main, registered } from '../transforms/registry.ts'
 import { type ImageUrl, imageUrls } from './topics.ts'
 
-// Apart in the bundle too, so that the threads, which load that part again, load nothing else.
-const { threaded } = await import('../transforms/threads.ts')
+// Apart in the bundle too, so that the decoders, which load that part again, load nothing else.
+const { turn } = await import('../transforms/decoders.ts')
 
 type Context = StepContext<ImageUrl>
 
@@ -20,22 +20,13 @@ function validateUrl({ url }: ImageUrl, context: Context): string {
   return fault === undefined ? url : context.reject('malformed', fault)
 }
 
-interface Fetched {
-  readonly response: FetchResponse
-  readonly raw: Buffer
-  readonly facts: ImageFacts
-}
-
-/** Only what is a picture by its header goes on. */
-async function fetchImage(url: string, context: Context): Promise<Fetched> {
+async function fetchImage(url: string, context: Context): Promise<FetchResponse> {
   const response = await context
     .connection(web)
-    .get(url)
+    .get(url, { accept: 'image/*,*/*;q=0.1' })
     .catch((thrown: unknown) => refuse(thrown, context))
   checkStatus(response, context)
-  const raw = Buffer.from(response.body.buffer, response.body.byteOffset, response.body.byteLength)
-  const facts = await inspect(raw).catch((thrown: unknown) => refuse(thrown, context))
-  return { response, raw, facts }
+  return response
 }
 
 /** What the line itself is to blame for is rejected; anything else may go better another time. */
@@ -62,43 +53,36 @@ function checkStatus({ status, url, retryAfterMs }: FetchResponse, context: Cont
   )
 }
 
-interface Kept extends Fetched {
-  readonly rawSha256: string
+interface Made extends Turned {
+  readonly response: FetchResponse
 }
 
-async function keepRaw(fetched: Fetched, context: Context): Promise<Kept> {
-  return { ...fetched, rawSha256: (await context.objects.put(fetched.raw)).sha256 }
+/** What is no picture, or a broken one, ends here: none of its bytes are kept. */
+async function transform(response: FetchResponse, context: Context): Promise<Made> {
+  const turned = await turn(response.body, registered, context.signal).catch((thrown: unknown) =>
+    refuse(thrown, context),
+  )
+  return { response, ...turned }
 }
 
-type Row = Omit<Picture, 'derived'> & { readonly raw: Buffer; readonly facts: ImageFacts }
-
-/** The step that makes `image`. */
-function transform(by: ImageTransform) {
-  return async function transform({ response, raw, facts, rawSha256 }: Kept, context: Context): Promise<Row> {
-    const made = await by.apply(raw, facts).catch((thrown: unknown) => refuse(thrown, context))
-    const { url, catalog, line } = context.record
-    return {
-      raw,
-      facts,
-      id: rawSha256,
-      image: made.bytes,
-      mimeType: by.mimeType,
-      rawMimeType: facts.mimeType,
-      width: made.width,
-      height: made.height,
-      bytes: facts.bytes,
-      sources: [{ url, catalog, line }],
-      sourcesOmitted: 0,
-      insertedAt: new Date().toISOString(),
-      fetchedAt: new Date(response.fetchedAt).toISOString(),
-      transform: { name: by.name, version: by.version },
-      rawSha256,
-      imageSha256: createHash('sha256').update(made.bytes).digest('hex'),
-      perceptualHash: made.perceptualHash ?? null,
-      http: httpFacts(response),
-      state: made.warning === undefined ? 'ok' : 'warning',
-      warning: made.warning ?? null,
-    }
+/** Keeps the raw bytes, and what the further transforms made; the document of the two and of `image`. */
+async function keep({ response, facts, made: [image, ...rest] }: Made, context: Context): Promise<Picture> {
+  const [raw, ...others] = await Promise.all(
+    [response.body, ...rest.map(({ bytes }) => bytes)].map(context.objects.put),
+  )
+  const derived = others.map((object, at) => derivedOf(further[at]!, object))
+  const at = { insertedAt: new Date().toISOString(), fetchedAt: new Date(response.fetchedAt).toISOString() }
+  const { url, catalog, line } = context.record
+  return {
+    id: raw!.sha256,
+    ...imageFacts(main, image!),
+    ...rawFacts(facts),
+    sources: [{ url, catalog, line }],
+    sourcesOmitted: 0,
+    ...at,
+    rawSha256: raw!.sha256,
+    derived,
+    http: httpFacts(response),
   }
 }
 
@@ -115,29 +99,14 @@ function httpFacts({ status, url, redirects, headers, timings }: FetchResponse):
   }
 }
 
-async function derive({ raw, facts, ...row }: Row, context: Context): Promise<Picture> {
-  const derived: Derived[] = []
-  for (const { name, version, mimeType, apply } of further.map(threaded)) {
-    const made = await apply(raw, facts).catch((thrown: unknown) => refuse(thrown, context))
-    derived.push({ name, version, mimeType, sha256: (await context.objects.put(made.bytes)).sha256 })
-  }
-  return { ...row, derived }
-}
-
 /** Every line of every catalog, to its picture. */
 export const images = stream('images', {
   from: imageUrls,
   id: ({ catalog, generation, line }) => [catalog, generation, line],
-  key: ({ url }) => url,
+  key: ({ url }) => keyOf(url),
   distinct: ({ refresh }) => !refresh,
   concurrency: { total: 64, per: ({ url }) => hostOf(url), each: 8 },
-  steps: (records) =>
-    records
-      .step(validateUrl)
-      .step(fetchImage)
-      .step(keepRaw)
-      .step(transform(threaded(main)))
-      .step(derive),
+  steps: (records) => records.step(validateUrl).step(fetchImage).step(transform).step(keep),
   to: documents('images', { key: 'id', merge: addSource }),
   retry: { attempts: 5, base: '1s', max: '5m' },
   timeout: '3m',

@@ -1,9 +1,10 @@
 import { topic, z } from 'sluice'
+import { withoutCredentials } from '../catalog/catalog-url.ts'
 import { keyOf } from '../catalog/record-id.ts'
 
 const imageUrl = z.object({
   /** As the line says, also where it is no URL: every line that is not blank is a record and has an end. */
-  url: z.string().min(1).max(10_000),
+  url: z.string().min(1).max(10_000).overwrite(withoutCredentials),
   catalog: z.string().min(1).max(200),
   /** In its catalog, from 1. */
   line: z.int().min(1),

@@ -4,14 +4,26 @@
  */
 import type { ConnectionSettings } from '../../connectors/connections.ts'
 import type { ObjectInfo } from '../../ports/objects.ts'
-import type { ListOptions, Page, PublishResult } from '../../sdk/context.ts'
+import type { ListOptions, Page, PublishResult, StoredField } from '../../sdk/context.ts'
+import type { ReplaceOptions, Revised } from '../../store/documents.ts'
 
 export interface CapabilityCalls {
   /** To be awaited before the object becomes visible. */
   claimObject(object: ObjectInfo): Promise<void>
   getDocument(collection: string, key: string, bytes: boolean): Promise<object | undefined>
   putDocument(collection: string, key: string, document: object, objects: readonly string[]): Promise<void>
+  revisedDocument(collection: string, key: string): Promise<Revised<object> | undefined>
+  /** False when it is no longer of that revision. */
+  replaceDocument(
+    collection: string,
+    key: string,
+    revision: string,
+    document: object,
+    options: ReplaceOptions,
+  ): Promise<boolean>
   listDocuments(collection: string, options: ListOptions): Promise<Page<object>>
+  countDocuments(collection: string, options: Pick<ListOptions, 'where'>): Promise<number>
+  storedFields(collection: string, keys: readonly string[]): Promise<Record<string, Record<string, StoredField>>>
   /** With secrets filled in. @throws SluiceError CONNECTION_UNKNOWN, SECRET_UNKNOWN */
   connectionSettings(name: string, kind: string): Promise<ConnectionSettings>
   secretText(name: string): Promise<string>

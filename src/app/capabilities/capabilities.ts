@@ -2,17 +2,20 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { fetchSettings, openFetch } from '../../connectors/fetch.ts'
+import { fetchSettings, openFetch } from '../../connectors/fetch/fetch.ts'
 import { messageOf, SluiceError } from '../../errors.ts'
 import type { ObjectSource, ObjectStore } from '../../ports/objects.ts'
 import type { FetchClient } from '../../sdk/connection.ts'
 import type { Capabilities, Documents, Log, Objects } from '../../sdk/context.ts'
 import { systemClock } from '../../time.ts'
+import type { AskedHost } from '../tell-hosts.ts'
+import { version } from '../version.ts'
 import type { CapabilityCalls } from './calls.ts'
 
 /** Connections of one process, opened at first use and shared: their limits per host hold for the process. */
 export class OpenConnections {
   private readonly clients = new Map<string, Promise<ReturnType<typeof openFetch>>>()
+  private readonly opened = new Map<string, ReturnType<typeof openFetch>>()
   private readonly settings: CapabilityCalls['connectionSettings']
 
   constructor(settings: CapabilityCalls['connectionSettings']) {
@@ -23,9 +26,15 @@ export class OpenConnections {
     return {
       get: async (url, options) =>
         (await this.open(name)).get(url, {
+          ...options,
           signal: options?.signal ? AbortSignal.any([signal, options.signal]) : signal,
         }),
     }
+  }
+
+  /** The hosts that this process asks, or has asked of late. */
+  hosts(): AskedHost[] {
+    return [...this.opened].flatMap(([connection, client]) => client.hosts().map((host) => ({ connection, ...host })))
   }
 
   async close(): Promise<void> {
@@ -38,12 +47,16 @@ export class OpenConnections {
     if (!client) {
       client = this.settings(name, 'fetch').then((settings) => {
         const parsed = fetchSettings.safeParse(settings)
-        if (parsed.success) return openFetch(parsed.data, { clock: systemClock })
+        const parts = { clock: systemClock, random: Math.random, product: `sluice/${version}` }
+        if (parsed.success) return openFetch(parsed.data, parts)
         const faults = parsed.error.issues.map((issue) => ({ where: issue.path.join('.'), message: issue.message }))
         const detail = faults.map(({ where, message }) => `${where}: ${message}`).join('; ')
         throw new SluiceError('CONFIGURATION', `connection ${name}: ${detail}`, { faults })
       })
-      client.catch(() => this.clients.delete(name))
+      client.then(
+        (ready) => this.opened.set(name, ready),
+        () => this.clients.delete(name),
+      )
       this.clients.set(name, client)
     }
     return client
@@ -91,6 +104,16 @@ function documentsOver(calls: CapabilityCalls, collection: string): Documents<ob
   return {
     get: (key, options) => calls.getDocument(collection, key, options?.bytes ?? false),
     put: (key, document, options) => calls.putDocument(collection, key, document, options?.objects ?? []),
+    async change(key, change, options) {
+      for (;;) {
+        const found = await calls.revisedDocument(collection, key)
+        const changed = found && change(found.document)
+        if (found === undefined || changed === undefined) return undefined
+        if (await calls.replaceDocument(collection, key, found.revision, changed, options ?? {})) return changed
+      }
+    },
     list: (options) => calls.listDocuments(collection, options ?? {}),
+    count: (options) => calls.countDocuments(collection, options ?? {}),
+    stored: (keys) => calls.storedFields(collection, keys),
   }
 }

@@ -30,7 +30,14 @@ export function directCalls(parts: DirectParts): CapabilityCalls {
     getDocument: (collection, key, bytes) => openDocuments<object>(db, objects, collection).get(key, { bytes }),
     putDocument: (collection, key, document, named) =>
       openDocuments<object>(db, objects, collection).put(key, document, { objects: named }),
+    revisedDocument: (collection, key) => openDocuments<object>(db, objects, collection).revised(key),
+    replaceDocument: (collection, key, revision, document, options) =>
+      openDocuments<object>(db, objects, collection).replace(key, revision, document, options),
     listDocuments: (collection, options) => openDocuments<object>(db, objects, collection).list(options),
+    countDocuments: (collection, options) => openDocuments<object>(db, objects, collection).count(options),
+    storedFields: async (collection, keys) => ({
+      ...(await openDocuments<object>(db, objects, collection).stored(keys)),
+    }),
     connectionSettings: async (name, kind) => revealSettings(connections.get(name, kind), secrets),
     secretText: async (name) => secrets.get(name).reveal(),
   }
@@ -56,6 +63,8 @@ export function attemptCalls(parts: DirectParts, calls: CapabilityCalls, key: At
     },
     putDocument: (collection, name, document, named) =>
       openDocuments<object>(fencedDb, objects, collection).put(name, document, { objects: named }),
+    replaceDocument: (collection, name, revision, document, options) =>
+      openDocuments<object>(fencedDb, objects, collection).replace(name, revision, document, options),
     publish: (topic, records) => fenced((session) => append(session, topic, records)),
     readStep: (name) => readCheckpoint(db, key, name),
     writeStep: (name, result) => fenced((session) => writeCheckpoint(session, key, name, result)),
