@@ -1,6 +1,6 @@
 /** The API over a database of its own, with a small set of definitions, and rows as the engine would write them. */
 import { onTestFinished } from 'vitest'
-import type { ApiParts } from '../src/api/parts.ts'
+import type { ApiParts, Identity } from '../src/api/parts.ts'
 import { type Api, openApi } from '../src/api/server.ts'
 import { newRunId } from '../src/core/ids.ts'
 import type { Manifest, NodeManifest, WorkflowManifest } from '../src/core/manifest.ts'
@@ -102,6 +102,7 @@ export async function openTestApi(db: Database, wishes: TestApiWishes = {}): Pro
     manifest: () => manifest,
     capabilities: (signal) => ({ log, signal }) as unknown as Capabilities,
     startRun: (workflow, params, options) => startRun(db, manifest, workflow, params, options.idempotencyKey),
+    identify: (_, value) => identityOf(value),
     clock: systemClock,
     version: '0.0.0-test',
     allowedHosts: [],
@@ -111,6 +112,14 @@ export async function openTestApi(db: Database, wishes: TestApiWishes = {}): Pro
     endpoints: (wishes.endpoints ?? []).map((endpoint) => ({ endpoint, file: 'workflows/endpoints.ts' })),
   })
   return { ...api, db, logged }
+}
+
+/** The stream of the tests takes objects; `id` is their identity, `url` their key. */
+function identityOf(text: string): Identity {
+  const value: unknown = JSON.parse(text)
+  if (typeof value !== 'object' || value === null) return { fault: 'malformed: it is no object' }
+  const { id = 'r0', url = null } = value as { id?: string; url?: string | null }
+  return { recordId: String(id), key: url === null ? null : String(url) }
 }
 
 let made = 0

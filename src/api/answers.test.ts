@@ -63,6 +63,12 @@ it('are what the OpenAPI document says, field by field', async () => {
     ['GET /api/v1/streams', '/api/v1/streams'],
     ['GET /api/v1/streams/{name}', '/api/v1/streams/images'],
     ['GET /api/v1/streams/{name}/dead-letters', '/api/v1/streams/images/dead-letters'],
+    ['GET /api/v1/streams/{name}/dead-letters/{partition}/{offset}', '/api/v1/streams/images/dead-letters/0/0'],
+    [
+      'PUT /api/v1/streams/{name}/dead-letters/{partition}/{offset}',
+      '/api/v1/streams/images/dead-letters/0/0',
+      { value: { id: 'r0', url: 'y' }, by: 'ada' },
+    ],
     [
       'POST /api/v1/streams/{name}/dead-letters/replay',
       '/api/v1/streams/images/dead-letters/replay',
@@ -73,9 +79,10 @@ it('are what the OpenAPI document says, field by field', async () => {
     const [method, path] = operation.split(' ') as ['GET', string]
     const answer = await app.inject({ method, url, ...(payload && { payload }) })
     const described = document.paths[path][method.toLowerCase()].responses[answer.statusCode]
-    const schema = z.fromJSONSchema(described.content['application/json'].schema)
+    const [content] = Object.values<{ schema: true; example?: unknown }>(described.content)
+    const schema = z.fromJSONSchema(content!.schema)
     expect([operation, schema.safeParse(answer.json()).error]).toEqual([operation, undefined])
-    const { example } = described.content['application/json']
+    const { example } = content!
     if (example) expect([operation, schema.safeParse(example).error]).toEqual([operation, undefined])
   }
   // Those that answer with something else than JSON are tried elsewhere.
@@ -95,7 +102,7 @@ it('page and replay dead letters', async () => {
   expect([second.items.map(({ id }: { id: string }) => id), second.nextCursor]).toEqual([['r2'], null])
   const replay = (payload: object) =>
     app.inject({ method: 'POST', url: '/api/v1/streams/images/dead-letters/replay', payload })
-  expect((await replay({ ids: ['r1'] })).json()).toEqual({ replayed: 1, remaining: 0 })
-  expect((await replay({ all: true })).json()).toEqual({ replayed: 2, remaining: 0 })
+  expect((await replay({ ids: ['r1'] })).json()).toEqual({ replayed: 1, remaining: 0, notDead: [] })
+  expect((await replay({ all: true })).json()).toEqual({ replayed: 2, remaining: 0, notDead: [] })
   expect((await list('')).items).toEqual([])
 })

@@ -53,4 +53,5 @@ export const waitQuery = z
     examples: ['20s'],
   })
 
-export const idParams = z.object({ id: z.string().max(200).meta({ description: 'A UUID' }) })
+/** Digits in either case name the same; nothing around them does. */
+export const idParams = z.object({ id: z.string().max(200).toLowerCase().meta({ description: 'A UUID' }) })

@@ -2,8 +2,10 @@
 import { type Fault, SluiceError } from '../errors.ts'
 import type { Capabilities, Documents } from '../sdk/context.ts'
 import { type Endpoint, type EndpointRequest, HttpReply } from '../sdk/endpoint.ts'
+import { type Schema, z } from '../sdk/schema.ts'
+import { faultsOf } from './faults.ts'
 import type { ApiParts } from './parts.ts'
-import { faultsOf, parse } from './request.ts'
+import { parse } from './request.ts'
 import { type Route, type RouteInput, route } from './route.ts'
 import { startWorkflow } from './start-workflow.ts'
 
@@ -72,8 +74,8 @@ function contributedRoute(parts: ApiParts, { method, path, options }: Endpoint, 
     tag: file,
     summary: options.summary,
     ...(options.params && { params: options.params }),
-    ...(options.query && { query: options.query }),
-    ...(options.body && { body: options.body }),
+    ...(options.query && { query: closed(options.query) }),
+    ...(options.body && { body: closed(options.body) }),
     ...(options.upload && { upload: options.upload }),
     answers: { [status]: answer },
     async handle(input) {
@@ -89,6 +91,12 @@ function contributedRoute(parts: ApiParts, { method, path, options }: Endpoint, 
       )
     },
   })
+}
+
+/** A field that is not known is a misspelt one: an object takes none, unless its author says that it is loose. */
+function closed<Value>(schema: Schema<Value>): Schema<Value> {
+  const open = schema instanceof z.ZodObject && schema.def.catchall === undefined
+  return open ? (schema.strict() as unknown as Schema<Value>) : schema
 }
 
 /** What an endpoint's function gets. Capabilities and the signal are made when they are first asked for: most requests need few. */

@@ -1,175 +1,253 @@
-/** Whatever is sent, in the shape of the OpenAPI document or far from it: never an error of ours, and always a problem document. */
+/**
+ * Whatever is sent, in the shape of the OpenAPI document, near it or far from it: never an error of ours, always a problem
+ * document or an answer of its schema, and only what was acknowledged has happened.
+ *
+ * More of it: `FUZZ_REQUESTS=100000 FUZZ_SEED=1 npx vitest run src/api/fuzz.test.ts`; a failure prints its seed.
+ */
+import { Agent, request as httpRequest } from 'node:http'
 import fc from 'fast-check'
-import type { InjectOptions } from 'fastify'
-import { expect, it } from 'vitest'
-import { insertRun, insertTask, testApi } from '../../test/test-api.ts'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { type ImagesApi, openImagesApi } from '../../test/images-api.ts'
+import { insertRun, insertTask } from '../../test/test-api.ts'
 import { taskIdOf } from '../core/ids.ts'
-import { endpoint } from '../sdk/endpoint.ts'
+import { errorTable } from '../errors.ts'
+import { statement } from '../ports/database.ts'
 import { z } from '../sdk/schema.ts'
 import { registerNode } from '../store/nodes.ts'
 import { acquire, ensureShards } from '../store/shards.ts'
 import { append, ensureTopic } from '../store/topics.ts'
 import { problemSchema } from './problem.ts'
-
-const node = '0199c7a8-5f2e-7c31-9d0a-5b8000000001'
-
-interface Operation {
-  readonly method: string
-  readonly path: string
-  readonly query: readonly string[]
-}
-
-const contributed = endpoint('POST /api/v1/images/:id', {
-  summary: 'An image',
-  params: z.object({ id: z.string().max(10) }),
-  query: z.object({ width: z.coerce.number().int().min(1).optional() }),
-  body: z.object({ name: z.string().min(1), tags: z.array(z.string()).max(3).default([]) }),
-  reply: z.object({ name: z.string() }),
-  handle: ({ body }) => body,
-})
-
-const oddTexts = [
-  '',
-  '\0',
-  '%00',
-  '..',
-  '../../etc/passwd',
-  "'; drop table sluice.runs; --",
-  '\ud800',
-  '-1',
-  '99999999999999999999',
-  'NaN',
-  '__proto__',
-  'constructor',
-  '\u202e',
-  'x'.repeat(300),
-]
-const text = fc.oneof(fc.constantFrom(...oddTexts), fc.string(), fc.string({ unit: 'binary' }))
-const json = fc.jsonValue({ maxDepth: 6 }).map((value) => JSON.stringify(value))
-const token = fc.string({ unit: fc.constantFrom(...'abcXYZ019-_.;/=," '), maxLength: 30 })
-
-const body = fc.oneof(
-  fc.constant(undefined),
-  json,
-  fc.constantFrom(
-    '{',
-    '[[[[',
-    '{"__proto__":{}}',
-    '{"constructor":{"prototype":{}}}',
-    '{"params":{"file":"a"}}',
-    '{"all":true}',
-    '{"ids":["\\u0000"]}',
-    '{"ids":["\\ud800"]}',
-    `${'['.repeat(500)}`,
-  ),
-  fc.record({ params: fc.dictionary(text, fc.jsonValue()) }).map((value) => JSON.stringify(value)),
+import { answersIn, exchange } from './raw-http.fixture.ts'
+import {
+  type Json,
+  type Known,
+  type Operation,
+  operationsOf,
+  type Request,
+  requestsOf,
   text,
-)
+} from './requests.fixture.ts'
 
-const headers = fc.record(
-  {
-    'content-type': fc.oneof(
-      fc.constantFrom(
-        'application/json',
-        'application/json; charset=utf-16',
-        'text/plain',
-        'multipart/form-data',
-        '*/*',
-        '',
-      ),
-      token,
-    ),
-    'idempotency-key': token,
-    accept: fc.constantFrom('*/*', 'application/xml', 'text/html'),
-    origin: fc.constantFrom('http://localhost', 'http://evil.example', 'null'),
-    'sec-fetch-site': fc.constantFrom('same-origin', 'cross-site', 'nonsense'),
-    'last-event-id': token,
-    'content-length': fc.constantFrom('0', '5', '-1', 'x'),
-    'x-http-method-override': fc.constantFrom('DELETE'),
-  },
-  { requiredKeys: [] },
-)
+const count = Number(process.env.FUZZ_REQUESTS ?? 1_500)
+const seed = Number(process.env.FUZZ_SEED ?? 20_260_328)
+const node = '0199c7a8-5f2e-7c31-9d0a-5b8000000001'
+const mebibyte = 1_048_576
 
-function requests(operations: readonly Operation[], ids: readonly string[]): fc.Arbitrary<InjectOptions> {
-  const name = fc.oneof(fc.constantFrom(...ids, 'catalog', 'images'), text)
-  const value = fc.oneof(
-    name,
-    fc.constantFrom('1', '50', '1ms', 'success', 'queued'),
-    fc.string().map((some) => Buffer.from(some).toString('base64url')),
-  )
-  return fc
-    .record({
-      operation: fc.constantFrom(...operations),
-      method: fc.option(fc.constantFrom('GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'HEAD', 'OPTIONS'), { freq: 4 }),
-      parts: fc.array(name, { minLength: 3, maxLength: 3 }),
-      tail: fc.option(text, { freq: 6 }),
-      query: fc.array(fc.tuple(fc.nat(9), text, value), { maxLength: 3 }),
-      body,
-      headers,
-    })
-    .map(({ operation, method, parts, tail, query, body, headers }) => {
-      let next = 0
-      const path = operation.path.replace(/\{[^}]+\}/g, () => encode(parts[next++ % parts.length] as string))
-      const search = query.map(([known, other, value]) => `${encode(operation.query[known] ?? other)}=${encode(value)}`)
-      const url = `${path}${tail === null ? '' : `/${encode(tail)}`}${search.length > 0 ? `?${search.join('&')}` : ''}`
-      return {
-        method: (method ?? operation.method) as 'GET',
-        url,
-        headers: { host: 'localhost', ...headers },
-        ...(body !== undefined && { payload: body }),
-      }
-    })
-}
+let api: ImagesApi
+let operations: Operation[]
+let schemas: Json
+let known: Known
+const agent = new Agent({ keepAlive: true, maxSockets: 4 })
 
-/** Percent-encoded, or as it is where that is a URL too. */
-function encode(some: string): string {
-  return encodeURIComponent(some.toWellFormed())
-}
-
-it('never fails, and explains every refusal', async () => {
-  const { app, db, logged } = await testApi({ endpoints: [contributed] })
-  const runId = await insertRun(db)
+beforeAll(async () => {
+  api = await openImagesApi({ bodyBytes: 60_000 })
+  const { db } = api
+  const runId = await insertRun(db, { workflow: 'catalog', params: {} })
   await insertTask(db, runId, [0, -1], 'success', { result: 1 })
+  await insertTask(db, runId, [1, -1], 'failed', { error: 'no' })
+  const other = await insertRun(db, { workflow: 'empty', params: {} })
   await ensureTopic(db, 'urls', 2)
   await ensureShards(db, 'images', 'urls')
-  await registerNode(db, { id: node, kind: 'engine', host: 'here', pid: 1, leaseMs: 600_000 })
-  await acquire(db, ['images'], node, 600_000, 2)
+  await registerNode(db, { id: node, kind: 'engine', host: 'here', pid: 1, leaseMs: 600_000_000 })
+  await acquire(db, ['images'], node, 600_000_000, 2)
   await append(db, 'urls', [{ id: '1', key: null, value: '{}' }])
-  const operations = operationsOf((await app.inject('/openapi.json')).json())
-  expect(operations.length).toBeGreaterThan(18)
-  const ids = [runId, taskIdOf(runId, 0, -1), taskIdOf(runId, 1, 0)]
-  const seen = new Set<number>()
-  await fc.assert(
-    fc.asyncProperty(requests(operations, ids), async (request) => {
-      const answer = await app.inject(request)
-      seen.add(answer.statusCode)
-      if (answer.statusCode < 400) return
-      expect(answer.statusCode).toBeLessThan(500)
-      expect(answer.headers['content-type']).toBe('application/problem+json')
-      if (request.method !== 'HEAD') expect(problemSchema.strict().parse(answer.json()).status).toBe(answer.statusCode)
-    }),
-    { numRuns: 1_500, seed: 20_260_328 },
-  )
-  expect(logged).toEqual([])
-  // The property says something only if it gets through to the functions of the routes, and is refused in many ways.
-  expect([...seen]).toEqual(expect.arrayContaining([200, 400, 403, 404, 405, 415, 422]))
+  const document = JSON.parse((await send('GET', '/openapi.json', {}, undefined)).body.toString())
+  operations = operationsOf(document)
+  schemas = document.components.schemas
+  const names = {
+    runs: [runId, other],
+    tasks: [taskIdOf(runId, 0, -1), taskIdOf(runId, 1, -1), runId],
+    workflows: ['catalog', 'empty'],
+    streams: ['images'],
+    catalogs: ['birds'],
+    images: ['9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'],
+    docs: ['start.js', 'swagger-ui.css', '../package.json'],
+  }
+  const cursors: string[] = []
+  for (const path of ['/api/v1/runs', `/api/v1/runs/${runId}/tasks`, '/api/v1/workflows']) {
+    const { nextCursor } = JSON.parse((await send('GET', `${path}?limit=1`, {}, undefined)).body.toString())
+    cursors.push(nextCursor)
+  }
+  known = { names, cursors }
+})
+afterAll(async () => {
+  agent.destroy()
+  await api?.close()
 })
 
-interface Document {
-  readonly paths: Readonly<
-    Record<
-      string,
-      Readonly<Record<string, { readonly parameters: readonly { readonly name: string; readonly in: string }[] }>>
-    >
-  >
+interface Answer {
+  readonly status: number
+  readonly headers: NodeJS.Dict<string | string[]>
+  readonly body: Buffer
 }
 
-function operationsOf({ paths }: Document): Operation[] {
-  return Object.entries(paths).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, { parameters }]) => ({
-      method: method.toUpperCase(),
-      path,
-      query: parameters.filter((parameter) => parameter.in === 'query').map((parameter) => parameter.name),
-    })),
-  )
+const deadlineMs = 30_000
+
+/** @throws Error when there is no answer within the deadline: it hangs. */
+function send(method: string, path: string, headers: Json, body: string | Uint8Array | undefined): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const asked = httpRequest(
+      { host: '127.0.0.1', port: api.port, agent, method, path, headers: { ...headers } as never },
+      (response) => {
+        const parts: Buffer[] = []
+        response.on('data', (part) => parts.push(part))
+        response.on('error', reject)
+        response.on('end', () =>
+          resolve({ status: response.statusCode!, headers: response.headers, body: Buffer.concat(parts) }),
+        )
+      },
+    )
+    asked.setTimeout(deadlineMs, () => asked.destroy(new Error(`no answer to ${method} ${path}`)))
+    asked.on('error', reject)
+    asked.setHeader('host', `localhost:${api.port}`)
+    if (body !== undefined) asked.setHeader('content-length', Buffer.byteLength(body))
+    asked.end(body)
+  })
 }
+
+const rows = statement<{ runs: number; inbox: number; documents: number; records: number }>(
+  'test.fuzz_rows',
+  `select (select count(*) from sluice.runs)::int as runs, (select count(*) from sluice.inbox)::int as inbox,
+    (select count(*) from sluice.documents)::int as documents, (select count(*) from sluice.topic_records)::int as records`,
+)
+const rowsNow = async () => (await api.db.query(rows))[0]!
+
+const compiled = new Map<object, z.ZodType>()
+
+/** The schema that the document gives for this answer; undefined where it is not of JSON. */
+function answerSchema({ responses }: Operation, status: number): z.ZodType | undefined {
+  const schema = responses[status]?.content?.['application/json']?.schema
+  if (schema === undefined) return undefined
+  const known = compiled.get(schema)
+  if (known) return known
+  const inPlace = JSON.stringify({ ...schema, $defs: schemas }).replaceAll('#/components/schemas/', '#/$defs/')
+  const made = z.fromJSONSchema(JSON.parse(inPlace))
+  compiled.set(schema, made)
+  return made
+}
+
+function expectExplained({ method }: Pick<Request, 'method'>, { status, headers, body }: Answer): void {
+  expect(headers['content-type']).toBe('application/problem+json')
+  expect(headers['x-content-type-options']).toBe('nosniff')
+  if (method === 'HEAD') return
+  const problem = problemSchema.strict().parse(JSON.parse(body.toString()))
+  expect(Object.keys(errorTable)).toContain(problem.code)
+  expect(problem.status).toBe(status)
+  // 503 is said by its name only; any other 5xx is a fault of ours.
+  if (status >= 500) expect([problem.code, status]).toEqual(['UNAVAILABLE', 503])
+}
+
+it('explains every refusal, answers as it says, and does what it acknowledges and nothing else', async () => {
+  const seen = new Map<string, number>()
+  const memory = process.memoryUsage().rss
+  const property = fc.asyncProperty(
+    fc.nat(1_000).chain((at) => requestsOf(operations[at % operations.length]!, known)),
+    async (request) => {
+      const before = await rowsNow()
+      const answer = await send(request.method, request.url, request.headers, request.body)
+      const after = await rowsNow()
+      const asked = `${request.operation.method} ${request.operation.path} ${answer.status}`
+      seen.set(asked, (seen.get(asked) ?? 0) + 1)
+      if (answer.status >= 400) {
+        expectExplained(request, answer)
+        expect(after).toEqual(before)
+        return
+      }
+      const isRead = request.method === 'GET' || request.method === 'HEAD'
+      if (isRead) expect(after).toEqual(before)
+      else expectDone(request, answer, before, after)
+      if (request.method === request.operation.method && answer.body.length > 0) {
+        answerSchema(request.operation, answer.status)?.parse(JSON.parse(answer.body.toString()))
+      }
+    },
+  )
+  await fc.assert(property, { numRuns: count, seed })
+  expect(api.logged).toEqual([])
+  expect((await send('GET', '/healthz', {}, undefined)).body.toString()).toBe('{"status":"ok"}')
+  expect(process.memoryUsage().rss - memory).toBeLessThan(512 * mebibyte)
+  // The property says something only if every route was reached and answered, and refused in many ways.
+  const statuses = new Set([...seen.keys()].map((key) => Number(key.split(' ')[2])))
+  expect([...statuses]).toEqual(expect.arrayContaining([200, 201, 202, 400, 403, 404, 405, 415, 422]))
+  for (const { method, path } of operations) {
+    const answered = [...seen.keys()].filter((key) => key.startsWith(`${method} ${path} `))
+    expect([path, answered.length > 0]).toEqual([path, true])
+  }
+}, 3_600_000)
+
+const started = z.object({ id: z.string().optional(), runId: z.string().optional() })
+const runs = new Set<string>()
+const cancelled = new Set<string>()
+
+/** A start is one run more, or the run of an earlier request; a cancel is one message, once. */
+function expectDone(
+  { operation }: Request,
+  { status, body }: Answer,
+  before: { runs: number; inbox: number },
+  after: { runs: number; inbox: number },
+): void {
+  const { id, runId } = started.loose().parse(JSON.parse(body.toString()))
+  const made = { ...before }
+  if (operation.path.endsWith('/cancel')) {
+    if (!cancelled.has(id!)) made.inbox += 1
+    cancelled.add(id!)
+  } else if (status === 201 || (status === 202 && runId !== undefined)) {
+    const run = (runId ?? id)!
+    if (!runs.has(run)) made.runs += 1
+    runs.add(run)
+  }
+  expect(after).toEqual(made)
+}
+
+it('answers or hangs up on bytes that are hardly HTTP, and goes on', async () => {
+  const part = fc.oneof(
+    fc.constantFrom('GET', 'POST', 'TRACE', '/', '/healthz', '/api/v1/catalogs?name=x', 'HTTP/1.1', 'HTTP/9.9', 'HTTP'),
+    fc.constantFrom(
+      ' ',
+      '\t',
+      '\r\n',
+      '\n',
+      '\r',
+      '\0',
+      ':',
+      '\r\n\r\n',
+      'Host: localhost',
+      'Host:',
+      'Connection: close',
+    ),
+    fc.constantFrom(
+      'Transfer-Encoding: chunked',
+      'Content-Length: 5',
+      'Content-Type: text/plain',
+      'Expect: x',
+      '5\r\n',
+    ),
+    fc.constantFrom(
+      'Upgrade: h2c',
+      'Connection: Upgrade',
+      'Content-Length: 99999999999999999999',
+      '0\r\n\r\n',
+      'ffffffff',
+    ),
+    text,
+  )
+  const start = fc.constantFrom(
+    '',
+    'GET /healthz HTTP/1.1\r\n',
+    'POST /api/v1/catalogs?name=x HTTP/1.1\r\nHost: localhost\r\n',
+  )
+  const bytes = fc.tuple(start, fc.array(part, { maxLength: 12 })).map(([first, rest]) => first + rest.join(''))
+  await fc.assert(
+    fc.asyncProperty(bytes, async (sent) => {
+      const before = await rowsNow()
+      // What follows is no HTTP whatever came before: so the server need not wait for the rest.
+      const received = await exchange(api.port, Buffer.from(`${sent}\r\n\r\n\0\0\r\n\r\n`), 'end')
+      for (const { status, headers, body } of answersIn(received)) {
+        if (status >= 400) expectExplained({ method: 'GET' }, { status, headers, body: Buffer.from(body) })
+      }
+      expect(await rowsNow()).toEqual(before)
+    }),
+    { numRuns: Math.ceil(count / 5), seed },
+  )
+  expect(api.logged).toEqual([])
+  expect((await send('GET', '/healthz', {}, undefined)).status).toBe(200)
+}, 3_600_000)

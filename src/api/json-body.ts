@@ -1,41 +1,94 @@
+/**
+ * JSON is the only body that is read, but for uploads. It is UTF-8, names nothing twice, is not deep, has no `__proto__`
+ * and no `constructor.prototype`, and no text that cannot be stored. Numbers are those of JavaScript: what has more than
+ * 53 bits loses some, and a schema of whole numbers refuses it.
+ */
+import { isUtf8 } from 'node:buffer'
 import type { FastifyInstance } from 'fastify'
 import { SluiceError } from '../errors.ts'
+import { invalid, unfitPart } from './faults.ts'
+
+/** What is wrong with a JSON text that `JSON.parse` would take. */
+export type JsonFault = { readonly kind: 'deep' } | { readonly kind: 'doubled'; readonly name: string }
 
 /**
- * Whether a JSON text has more arrays and objects within one another than `limit`. Looks at brackets only, so that a
- * bomb of them is refused before it is parsed and walked by recursive code.
+ * Looks at brackets and names only, so that a bomb of brackets is refused before it is parsed and walked by recursive
+ * code. A text that is no JSON is left to the parser.
  */
-export function isDeeperThan(limit: number, json: string): boolean {
-  if (json.length <= limit) return false
-  let depth = 0
-  let inText = false
+export function jsonFault(json: string, limit: number): JsonFault | undefined {
+  /** The names of each object that is open; of an array, undefined. */
+  const open: (Set<string> | undefined)[] = []
+  let names: Set<string> | undefined
+  let nameNext = false
   for (let at = 0; at < json.length; at += 1) {
     const unit = json.charCodeAt(at)
-    if (inText) {
-      if (unit === backslash) at += 1
-      else if (unit === quote) inText = false
-    } else if (unit === quote) inText = true
-    else if (unit === openBrace || unit === openBracket) {
-      depth += 1
-      if (depth > limit) return true
-    } else if (unit === closeBrace || unit === closeBracket) depth -= 1
+    if (unit === quote) {
+      const end = endOfText(json, at)
+      if (nameNext && names) {
+        const name = nameOf(json.slice(at, end + 1))
+        if (names.has(name)) return { kind: 'doubled', name }
+        names.add(name)
+        nameNext = false
+      }
+      at = end
+    } else if (unit === openBrace || unit === openBracket) {
+      if (open.length === limit) return { kind: 'deep' }
+      names = unit === openBrace ? new Set() : undefined
+      nameNext = true
+      open.push(names)
+    } else if (unit === closeBrace || unit === closeBracket) {
+      open.pop()
+      names = open.at(-1)
+    } else if (unit === comma) nameNext = true
   }
-  return false
+  return undefined
 }
 
-const [quote, backslash, openBrace, closeBrace, openBracket, closeBracket] = [34, 92, 123, 125, 91, 93]
+const [quote, backslash, comma, openBrace, openBracket, closeBrace, closeBracket] = [34, 92, 44, 123, 91, 125, 93]
 
-/** JSON is the only body that is read, but for uploads: no depth bombs, no `__proto__` and `constructor.prototype`. */
+/** Where the text that begins at `from` has its closing quote; the end of the JSON when it has none. */
+function endOfText(json: string, from: number): number {
+  for (let at = from + 1; at < json.length; at += 1) {
+    const unit = json.charCodeAt(at)
+    if (unit === backslash) at += 1
+    else if (unit === quote) return at
+  }
+  return json.length
+}
+
+function nameOf(quoted: string): string {
+  if (!quoted.includes('\\')) return quoted.slice(1, -1)
+  try {
+    return JSON.parse(quoted) as string
+  } catch {
+    return quoted
+  }
+}
+
+/** Only an escape writes such a text into UTF-8, and only a long number is too large: other bodies need not be walked. */
+const mayBeUnfit = /\\u|\d[eE]\+?\d{3}|\d{300}/
+
 export function readJsonBodies(app: FastifyInstance, maxDepth: number): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, text, done) => {
-    const body = text as string
-    if (isDeeperThan(maxDepth, body)) {
-      const fault = { where: '/body', message: `is nested deeper than ${maxDepth} levels` }
-      done(new SluiceError('INVALID_INPUT', `The body is nested deeper than ${maxDepth} levels`, { faults: [fault] }))
-      return
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, bytes, done) => {
+    const body = textOf(bytes as Buffer)
+    if (body instanceof SluiceError) return done(body)
+    const fault = jsonFault(body, maxDepth)
+    if (fault?.kind === 'doubled') {
+      const name = JSON.stringify(fault.name.slice(0, 100))
+      return done(new SluiceError('MALFORMED_JSON', `The body names ${name} twice in one object`))
     }
-    parse(request, body, done)
+    if (fault) return done(invalid([{ where: '/body', message: `is nested deeper than ${maxDepth} levels` }]))
+    parse(request, body, (error, value) => {
+      if (error) return done(error, undefined)
+      const unfit = mayBeUnfit.test(body) ? unfitPart(value, '/body') : undefined
+      if (unfit) return done(invalid([unfit]))
+      done(null, value)
+    })
   })
+}
+
+function textOf(bytes: Buffer): string | SluiceError {
+  return isUtf8(bytes) ? bytes.toString() : new SluiceError('MALFORMED_JSON', 'The body is not UTF-8')
 }

@@ -25,35 +25,25 @@ export interface LogPage {
 /** `complete`: whoever writes the log has ended. */
 export type ReadLogs = (from: LogPosition, limit: number, complete: boolean) => Promise<LogPage>
 
-const position = z.tuple([
-  z.iso.datetime({ precision: 6 }),
-  z.uuid(),
-  z
-    .int()
-    .min(0)
-    .max(2 ** 31 - 1),
-  z
-    .int()
-    .min(0)
-    .max(2 ** 31 - 1),
-  z
-    .int()
-    .min(0)
-    .max(2 ** 31 - 1),
-])
+const count = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1)
+// PostgreSQL has no year 0.
+const position = z.tuple([z.iso.datetime({ precision: 6 }).regex(/^(?!0000)/), z.uuid(), count, count, count])
 
 export function firstPosition(source: string): LogPosition {
   return { at: '0001-01-01T00:00:00.000000Z', source, attempt: 0, seq: 0, line: 0 }
 }
 
-/** @throws SluiceError INVALID_CURSOR */
-export function logPosition(cursor: string): LogPosition {
-  const [at, source, attempt, seq, line] = decodeCursor('logs', position, cursor)
+/** @param id of the run or task whose log it is. @throws SluiceError INVALID_CURSOR */
+export function logPosition(id: string, cursor: string): LogPosition {
+  const [at, source, attempt, seq, line] = decodeCursor(`logs ${id}`, position, cursor)
   return { at, source, attempt, seq, line }
 }
 
-export function logCursor({ at, source, attempt, seq, line }: LogPosition): string {
-  return encodeCursor('logs', [at, source, attempt, seq, line])
+export function logCursor(id: string, { at, source, attempt, seq, line }: LogPosition): string {
+  return encodeCursor(`logs ${id}`, [at, source, attempt, seq, line])
 }
 
 /** Lines of one task (or process), in the order in which it wrote them. */

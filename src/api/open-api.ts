@@ -117,9 +117,8 @@ function content({ schema, type = 'application/json', example }: Answer, name: s
   return { content: { [type]: { schema: body, ...(example !== undefined && { example }) } } }
 }
 
-function impliedErrors({ params, query, headers, body, upload, path, method }: Route): ErrorCode[] {
-  const codes: ErrorCode[] = []
-  if (params || query || headers || body) codes.push('INVALID_INPUT')
+function impliedErrors({ body, upload, path, method }: Route): ErrorCode[] {
+  const codes: ErrorCode[] = ['USAGE', 'INVALID_INPUT']
   if (path.includes(':')) codes.push('NOT_FOUND')
   if (body || upload || method !== 'GET') codes.push('MALFORMED_JSON', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE')
   return codes

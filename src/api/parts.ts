@@ -19,6 +19,8 @@ export interface StartedRun {
   readonly created: boolean
 }
 
+export type Identity = { readonly recordId: string; readonly key: string | null } | { readonly fault: string }
+
 export interface ApiParts {
   /** A pool of the API's own, with a time limit on statements, so that reading cannot starve running. */
   readonly db: Database
@@ -32,6 +34,11 @@ export interface ApiParts {
    * @throws SluiceError IDEMPOTENCY_KEY_REUSED when the key was used for another workflow or other parameters.
    */
   startRun(workflow: string, params: unknown, options: { readonly idempotencyKey?: string }): Promise<StartedRun>
+  /**
+   * What a stream makes of a value (JSON text): its identity and key, or why it does not take it; undefined when this
+   * process does not have that stream.
+   */
+  identify(stream: string, value: string): Identity | undefined
   /** Checks of other parts, besides the API's own of database, engine, shards and definitions. */
   ready?(): Promise<readonly Check[]>
   readonly clock: Clock

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Fault, SluiceError } from '../errors.ts'
 import { type Schema, z } from '../sdk/schema.ts'
+import { faultsOf, invalid, isUnfit, pointer, unfitText } from './faults.ts'
 import type { Route, RouteInput } from './route.ts'
 
 /** The raw body of a request; what the parser of uploads puts in the place of a JSON value. */
@@ -39,19 +40,22 @@ type Checked = Omit<RouteInput<never, never, never>, 'signal' | 'whenOver'>
 
 /**
  * Waits only for schemas that have to be waited for.
- * @throws SluiceError INVALID_INPUT, with every fault of path, query, headers and body.
+ * @throws SluiceError NOT_FOUND; INVALID_INPUT, with every fault of path, query, headers and body.
  */
 export function readInput(route: Route, request: FastifyRequest): Checked | Promise<Checked> {
   const upload = request.body instanceof Upload ? request.body : undefined
+  if (unfitFaults(request.params, '/path').length > 0) throw new SluiceError('NOT_FOUND', 'Nothing has NUL in its name')
+  const unfit = unfitFaults(request.query, '/query')
+  if (unfit.length > 0) throw invalid(unfit)
   const results = [
     parse(route.params, request.params),
-    parse(route.query, request.query),
+    parse(route.query ?? nothing, request.query),
     parse(route.headers, request.headers),
-    upload ? undefined : parse(route.body, request.body),
+    upload ? undefined : parse(route.body ?? noBody, request.body ?? undefined),
   ]
   const finish = (parts: readonly (Result | undefined)[]): Checked => {
     const faults = parts.flatMap((part, at) => (part?.error ? faultsOf(part.error, places[at] as string) : []))
-    if (faults.length > 0) throw invalid(faults)
+    if (faults.length > 0) throw invalid(faults.map((fault) => repeated(fault, request.query)))
     const [params, query, , body] = parts.map((part) => part?.data)
     return { params, query, body, upload, headers: request.headers } as Checked
   }
@@ -60,16 +64,29 @@ export function readInput(route: Route, request: FastifyRequest): Checked | Prom
     : finish(results as readonly (Result | undefined)[])
 }
 
+/** What a route that declares no query, or no body, takes. */
+const nothing = z.strictObject({})
+const noBody = nothing.optional()
+
+/** Path and query come percent-encoded, which can write what no text of the database holds. */
+function unfitFaults(values: unknown, where: string): Fault[] {
+  return Object.entries(values ?? {}).flatMap(([name, value]) =>
+    [name, ...[value].flat()].some((text) => isUnfit(String(text)))
+      ? [{ where: pointer(where, [name]), message: unfitText }]
+      : [],
+  )
+}
+
+/** Of a parameter that is given more than once, that is what is wrong. */
+function repeated(fault: Fault, query: unknown): Fault {
+  const name = fault.where.startsWith('/query/') ? fault.where.slice('/query/'.length) : undefined
+  const value = name === undefined ? undefined : (query as Record<string, unknown>)[name]
+  return Array.isArray(value) ? { ...fault, message: `is given ${value.length} times` } : fault
+}
+
 const places = ['/path', '/query', '/headers', '/body'] as const
 
 type Result = { readonly data?: unknown; readonly error?: z.ZodError | undefined }
-
-/** INVALID_INPUT whose message names the first fault. */
-export function invalid(faults: readonly Fault[]): SluiceError {
-  const [first] = faults
-  const more = faults.length > 1 ? ` (and ${faults.length - 1} more)` : ''
-  return new SluiceError('INVALID_INPUT', `${first?.where}: ${first?.message}${more}`, { faults: faults.slice(0, 100) })
-}
 
 /** Schemas are synchronous but for authors' own checks that are not. Without a schema everything fits. */
 export function parse(schema: Schema | undefined, value: unknown): Result | Promise<Result> {
@@ -80,22 +97,6 @@ export function parse(schema: Schema | undefined, value: unknown): Result | Prom
     if (thrown instanceof z.core.$ZodAsyncError) return schema.safeParseAsync(value)
     throw thrown
   }
-}
-
-/** One fault for each field that is wrong; a field that is unknown is named itself. */
-export function faultsOf(error: z.ZodError, where: string): Fault[] {
-  return error.issues.flatMap((issue) => {
-    const at = pointer(where, issue.path)
-    if (issue.code === 'unrecognized_keys') {
-      return issue.keys.map((key) => ({ where: pointer(at, [key]), message: 'is not known here' }))
-    }
-    return [{ where: at, message: issue.message }]
-  })
-}
-
-function pointer(start: string, path: readonly PropertyKey[]): string {
-  const parts = path.map((part) => String(part).replaceAll('~', '~0').replaceAll('/', '~1').slice(0, 100))
-  return [start, ...parts].join('/')
 }
 
 /** Aborted when the client has gone before the answer was whole, or the server closes. */

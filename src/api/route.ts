@@ -66,3 +66,13 @@ export function pageOf(item: Schema, name: string) {
     nextCursor: z.string().nullable().meta({ description: 'Pass it as cursor to read on; null at the end' }),
   })
 }
+
+export const idempotencyHeader = z.object({
+  'idempotency-key': z
+    .string()
+    .regex(/^[\x21-\x7e]{1,200}$/, 'is 1 to 200 printable ASCII characters without spaces')
+    .optional()
+    .meta({
+      description: 'The same key with the same request gives the same answer; with another request it is refused',
+    }),
+})

@@ -7,9 +7,9 @@
  * 4. No client holds anything for longer than `HttpLimits` says.
  */
 import { randomUUID } from 'node:crypto'
-import type { AddressInfo, Socket } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
-import { type ErrorCode, type Fault, SluiceError } from '../errors.ts'
+import { type Fault, SluiceError } from '../errors.ts'
 import { send } from './answer.ts'
 import { openContext } from './context.ts'
 import { contributedRoutes } from './contributed.ts'
@@ -22,13 +22,16 @@ import { openApiDocument } from './open-api.ts'
 import type { ApiParts } from './parts.ts'
 import { errorOf, isOurs, problemOf, problemType } from './problem.ts'
 import { readInput, signalOf, tooLarge, Upload, whenOver } from './request.ts'
+import { formFault } from './request-form.ts'
 import type { Route } from './route.ts'
 import { healthRoutes } from './routes/health.ts'
+import { hostRoutes } from './routes/hosts.ts'
 import { logRoutes } from './routes/logs.ts'
 import { runRoutes } from './routes/runs.ts'
 import { streamRoutes } from './routes/streams.ts'
 import { taskRoutes } from './routes/tasks.ts'
 import { workflowRoutes } from './routes/workflows.ts'
+import { refuseOddities, refuseUnreadable } from './socket-refusals.ts'
 import { openTails } from './tails.ts'
 
 export interface Api {
@@ -57,6 +60,7 @@ export async function openApi(parts: ApiParts): Promise<Api> {
     ...taskRoutes(context),
     ...logRoutes(context),
     ...streamRoutes(context),
+    ...hostRoutes(context),
   ]
   const contributed = contributedRoutes(context, platform)
   const routes = [...platform, ...contributed.routes]
@@ -97,10 +101,11 @@ function createServer(limits: HttpLimits, { log }: ApiParts): FastifyInstance {
       // A request without Host is refused by the guard, with a problem document.
       requireHostHeader: false,
     },
-    clientErrorHandler: (error, socket) => refuseSocket(error, socket),
+    clientErrorHandler: (error, socket) => refuseUnreadable(error, socket),
     frameworkErrors: (error, request, reply) => fail(error, request, reply, log),
   })
   app.server.maxConnections = limits.connections
+  refuseOddities(app.server)
   readJsonBodies(app, limits.jsonDepth)
   app.setErrorHandler((thrown, request, reply) => fail(thrown, request, reply, log))
   return app
@@ -116,7 +121,7 @@ function guard(
     reply.headers(securityHeaders)
     // Asked once: it is a call into the system.
     port ??= (app.server.address() as AddressInfo | null)?.port
-    const refusal = refusalOf(request.method, request.headers, { hosts: allowedHosts, port })
+    const refusal = refusalOf(request.method, request.headers, { hosts: allowedHosts, port }) ?? formFault(request.raw)
     if (refusal) return done(refusal)
     if (!request.is404) return done()
     const path = pathOf(request)
@@ -181,6 +186,8 @@ function fail(thrown: unknown, request: FastifyRequest, reply: FastifyReply, log
   if (error.retryAfterMs !== undefined) reply.header('retry-after', String(Math.ceil(error.retryAfterMs / 1000)))
   // Whatever of the body is still coming is not waited for.
   if (!request.raw.complete) reply.header('connection', 'close')
+  // What the router itself refuses has not met the guard, which sets them.
+  reply.headers(securityHeaders)
   reply
     .code(error.status)
     .type(problemType)
@@ -190,28 +197,6 @@ function fail(thrown: unknown, request: FastifyRequest, reply: FastifyReply, log
 function pathOf(request: FastifyRequest): string {
   const [path = ''] = request.raw.url?.split('?') ?? []
   return path.slice(0, 200)
-}
-
-const socketErrors: Readonly<Record<string, readonly [ErrorCode, string, string]>> = {
-  ERR_HTTP_REQUEST_TIMEOUT: ['REQUEST_TIMEOUT', 'Request Timeout', 'The request did not arrive in time'],
-  HPE_HEADER_OVERFLOW: ['HEADERS_TOO_LARGE', 'Request Header Fields Too Large', 'The headers are over their limit'],
-}
-
-/** A request that HTTP itself cannot read: answered on the bare socket, which is then destroyed. */
-function refuseSocket(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
-    socket.destroy()
-    return
-  }
-  const [code, reason, detail] = socketErrors[error.code ?? ''] ?? [
-    'USAGE',
-    'Bad Request',
-    'This is not HTTP that can be read',
-  ]
-  const problem = new SluiceError(code, detail)
-  const body = JSON.stringify(problemOf(problem, '#'))
-  const head = `HTTP/1.1 ${problem.status} ${reason}\r\ncontent-type: ${problemType}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n`
-  socket.end(head + body, () => socket.destroy())
 }
 
 async function listen(app: FastifyInstance, port: number, host: string): Promise<string> {

@@ -1,8 +1,8 @@
 import type { WorkflowManifest } from '../core/manifest.ts'
 import { SluiceError } from '../errors.ts'
 import { type Schema, z } from '../sdk/schema.ts'
+import { faultsOf, invalid } from './faults.ts'
 import type { ApiParts, StartedRun } from './parts.ts'
-import { faultsOf, invalid } from './request.ts'
 
 /** @throws SluiceError NOT_FOUND */
 export function workflowOf({ manifest }: Pick<ApiParts, 'manifest'>, name: string): WorkflowManifest {

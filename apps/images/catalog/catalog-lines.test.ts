@@ -36,6 +36,46 @@ describe('lines of a catalog', () => {
     expect(textsOf('')).toEqual([])
   })
 
+  it('end as they end: LF, CRLF and both in one file, and CR alone ends none', () => {
+    expect(textsOf('http://a/1\r\nhttp://a/2\n\r\nhttp://a/3\r\r\n')).toEqual([
+      ...['http://a/1', 'http://a/2', '', 'http://a/3'],
+    ])
+    const [whole, ...more] = textsOf('http://a/1\rhttp://a/2\r')
+    expect([whole, more, urlFault(whole!) === undefined]).toEqual(['http://a/1\rhttp://a/2', [], false])
+  })
+
+  it('of UTF-16 are refused by name, whole, whatever the pieces', () => {
+    for (const bytes of [
+      Buffer.from('\ufeffhttp://a/1\n', 'utf16le'),
+      Buffer.from('\ufeffhttp://a/1\n', 'utf16le').swap16(),
+    ]) {
+      for (const pieces of [[bytes], [...bytes].map((byte) => Buffer.from([byte]))]) {
+        expect(() => read(pieces)).toThrow(expect.objectContaining({ code: 'INVALID_INPUT' }))
+        expect(() => read(pieces)).toThrow(/is UTF-16 .* write it as UTF-8/)
+      }
+    }
+    // Without its mark each line has zero bytes in it.
+    const unmarked = read([Buffer.from('http://a/1\n', 'utf16le')]).found
+    expect(unmarked.map(({ text }) => urlFault(text) !== undefined)).toEqual([true, true])
+  })
+
+  it('show no credentials, in a long line either', () => {
+    const long = `http://name:hunter2@a/${'x'.repeat(1_000_000)}`
+    const texts = textsOf(`http://name:hunter2@a/1\n${long}\nhttp://n:hunter2@a/`)
+    expect(texts.map((text) => text.includes('hunter2'))).toEqual([false, false, false])
+    expect(texts[1]).toContain(`(a line of ${long.length} bytes; 8192 are allowed)`)
+  })
+
+  it('without an end are held in bounded memory', () => {
+    const piece = Buffer.alloc(65_536, 'x')
+    const lines = new CatalogLines()
+    const before = process.memoryUsage().arrayBuffers
+    for (let count = 0; count < 4_096; count += 1) expect(lines.push(piece)).toHaveLength(0)
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(8_388_608)
+    expect(lines.end()?.text).toContain('a line of 268435456 bytes')
+    expect(lines.prefix).toEqual({ bytes: 0, sha256: sha256(''), lines: 0 })
+  })
+
   it('have no byte order mark, which only the start of the file may have', () => {
     expect(textsOf('\ufeffa\n\ufeffb')).toEqual(['a', '\ufeffb'])
   })

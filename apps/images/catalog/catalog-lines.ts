@@ -1,12 +1,15 @@
 /**
  * Splits the bytes of a catalog into lines, in memory that does not grow with the file or with a line.
  *
- * 1. A line ends in LF or CRLF. Spaces and tabs around it are no part of it; a byte order mark at the start of the file neither.
+ * 1. A line ends in LF or CRLF; a CR alone ends none, and no URL has it. Spaces and tabs around a line are no part of it;
+ *    a byte order mark at the start of the file neither. A file that begins as UTF-16 is refused as a whole.
  * 2. Bytes that are not UTF-8 and zero bytes become U+FFFD, which no URL has.
- * 3. Of a line over `maxLineBytes` only its start and its length are kept, with white space in between, which no URL has.
+ * 3. A text has `***` for credentials.
+ * 4. Of a line over `maxLineBytes` only its start and its length are kept, with white space in between, which no URL has.
  */
 import { createHash } from 'node:crypto'
-import { maxLineBytes } from './catalog-url.ts'
+import { SluiceError } from 'sluice'
+import { maxLineBytes, withoutCredentials } from './catalog-url.ts'
 
 export interface CatalogLine {
   /** Counts from 1, blank lines included. */
@@ -36,6 +39,8 @@ export class CatalogLines {
   readonly #skip: Prefix
   #prefixBytes = 0
   #bytes = 0
+  /** The first two bytes. */
+  #start = Buffer.alloc(0)
   #lines: number
   /** What has come of the line under way: at most `maxLineBytes`, and how long it is in all. */
   #held: Buffer[] = []
@@ -59,9 +64,10 @@ export class CatalogLines {
     return { bytes: this.#prefixBytes, sha256, lines: this.#lines }
   }
 
-  /** The lines that end in this piece. */
+  /** The lines that end in this piece. @throws SluiceError INVALID_INPUT for a file of UTF-16. */
   push(piece: Uint8Array): CatalogLine[] {
     const chunk = Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength)
+    if (this.#bytes < 2) this.#refuseUtf16(chunk)
     const lines: CatalogLine[] = []
     let from = Math.min(chunk.length, Math.max(0, this.#skip.bytes - this.#bytes))
     for (let at = chunk.indexOf(lineFeed, from); at >= 0; at = chunk.indexOf(lineFeed, from)) {
@@ -79,6 +85,16 @@ export class CatalogLines {
     const line = this.#line(Buffer.alloc(0), false)
     this.#lines -= 1
     return line
+  }
+
+  #refuseUtf16(chunk: Buffer): void {
+    this.#start = Buffer.concat([this.#start, chunk.subarray(0, 2)]).subarray(0, 2)
+    const mark = this.#start.toString('hex')
+    if (mark !== 'fffe' && mark !== 'feff') return
+    throw new SluiceError(
+      'INVALID_INPUT',
+      `The catalog is UTF-16 (it begins with the bytes ${mark}); write it as UTF-8`,
+    )
   }
 
   #digest(chunk: Buffer): void {
@@ -120,8 +136,10 @@ function textOf(line: Buffer, length: number, first: boolean): string {
     const text = bytes.toString('utf8')
     return (first && text.startsWith('\ufeff') ? text.slice(1) : text).replaceAll('\0', '\ufffd')
   }
-  if (length <= maxLineBytes) return trimmed(decoded(line))
-  const start = decoded(line.subarray(0, shownOfLong)).trim()
+  if (length <= maxLineBytes) return withoutCredentials(trimmed(decoded(line)))
+  const start = withoutCredentials(trimmed(decoded(line)))
+    .slice(0, shownOfLong)
+    .toWellFormed()
   return `${start} ... (a line of ${length} bytes; ${maxLineBytes} are allowed)`
 }
 

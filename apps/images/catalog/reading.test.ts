@@ -89,6 +89,15 @@ describe('a catalog that arrives again', () => {
     expect(catalog.state.versions).toHaveLength(3)
   })
 
+  it('emptied, and then as it was, gives every line again', async () => {
+    const catalog = world()
+    await catalog.arrive('http://a/1\nhttp://a/2\n')
+    expect(await catalog.arrive('')).toEqual({ received: [] })
+    expect(known(catalog.state)).toMatchObject({ lines: 0, generation: 2 })
+    expect(await catalog.arrive('http://a/1\nhttp://a/2\n')).toEqual({ received: ['1 http://a/1', '2 http://a/2'] })
+    expect(known(catalog.state)).toMatchObject({ lines: 2, generation: 2 })
+  })
+
   it('and asked for again gives every line again', async () => {
     const catalog = world()
     await catalog.arrive('http://a/1\n')
@@ -102,6 +111,49 @@ describe('a catalog that arrives again', () => {
     await catalog.arrive('http://a/\n'.repeat(25))
     expect(new Set(catalog.state.versions.map(({ sha256 }) => sha256)).size).toBe(20)
     expect(catalog.state.versions[0]?.sha256).toBe(catalog.state.version)
+  })
+})
+
+describe('reading', () => {
+  it('takes no further piece before the records of the one before are taken', async () => {
+    let pieces = 0
+    async function* source() {
+      for (let from = 0; from < 200_000; from += 1_000) {
+        pieces += 1
+        yield Buffer.from(Array.from({ length: 1_000 }, (_, at) => `http://a/${from + at}\n`).join(''))
+      }
+    }
+    const plan = await planReading(undefined, { sha256: '', rested: true, refresh: false }, async () => false)
+    const reading = new Reading({ name: 'c', plan, rested: true, refresh: false, bytes: 1, progress: () => {} })
+    let taken = 0
+    for await (const _ of reading.records(source())) {
+      if (pieces !== Math.floor(taken / 1_000) + 1) expect.fail(`${pieces} pieces at record ${taken}`)
+      taken += 1
+    }
+    expect([taken, reading.found().prefix.lines]).toEqual([200_000, 200_000])
+  })
+
+  it('of nothing, or of blank lines, gives no records', async () => {
+    const catalog = world()
+    expect(await catalog.arrive('')).toEqual({ received: [] })
+    expect(known(catalog.state)).toEqual({ lines: 0, blank: 0, malformed: 0, generation: 1, unfinished: false })
+    expect(await catalog.arrive('\n \t\r\n\n  ')).toEqual({ received: [] })
+    expect(known(catalog.state)).toEqual({ lines: 4, blank: 4, malformed: 0, generation: 1, unfinished: false })
+  })
+
+  it('shows no credentials: neither its records nor what is remembered', async () => {
+    const catalog = world()
+    await catalog.arrive('http://name:hunter2@a/1\nftp://name:hunter2@a/\nhttp://name:hunter2@a/2')
+    expect([...catalog.topic.values()].map(({ url }) => url)).toEqual([
+      'http://***@a/1',
+      'ftp://***@a/',
+      'http://***@a/2',
+    ])
+    expect(JSON.stringify([...catalog.topic, catalog.state])).not.toContain('hunter2')
+    expect(known(catalog.state)).toMatchObject({ lines: 3, malformed: 3 })
+    expect(await catalog.arrive('http://name:hunter2@a/1\nftp://name:hunter2@a/\nhttp://name:hunter2@a/2\n')).toEqual({
+      received: [],
+    })
   })
 })
 

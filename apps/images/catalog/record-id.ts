@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
+import { canonicalUrl } from './catalog-url.ts'
 
-/** A URL as a key, which is at most 1,000 bytes: as it is written, or its hash where it is longer. */
+/** A URL as a key, the same for all its spellings. A key is at most 1,000 bytes: of a longer one it is the hash. */
 export function keyOf(url: string): string {
-  return Buffer.byteLength(url) <= 1_000 ? url : `sha256:${sha256(url)}`
+  const canonical = canonicalUrl(url)
+  return Buffer.byteLength(canonical) <= 1_000 ? canonical : `sha256:${sha256(canonical)}`
 }
 
 /**

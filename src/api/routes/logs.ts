@@ -89,7 +89,7 @@ function logRoute(
 
 function startOf({ query, headers }: RouteInput<unknown, LogQuery, unknown>, { id }: LogSource): LogPosition {
   const cursor = headers['last-event-id'] ?? query.after ?? query.cursor
-  const from = cursor === undefined ? firstPosition(id) : logPosition(cursor)
+  const from = cursor === undefined ? firstPosition(id) : logPosition(id, cursor)
   return from
 }
 
@@ -115,14 +115,14 @@ async function longPoll(
   from: LogPosition,
   { query, signal }: RouteInput<unknown, LogQuery, unknown>,
 ): Promise<object> {
-  if (query.wait === undefined) return present(await look(source, from, query.limit))
+  if (query.wait === undefined) return present(source, await look(source, from, query.limit))
   const until = clock.now() + query.wait
   const tail = await tails.follow(source.id)
   try {
     for (;;) {
       const seen = await look(source, from, query.limit)
       const left = until - clock.now()
-      if (seen.items.length > 0 || seen.ended || left <= 0 || signal.aborted) return present(seen)
+      if (seen.items.length > 0 || seen.ended || left <= 0 || signal.aborted) return present(source, seen)
       await tail.news(Math.min(left, recheckMs), signal)
     }
   } finally {
@@ -141,8 +141,9 @@ async function look(
   return { ...page, ended: ended && !page.more }
 }
 
-function present({ items, position, more, ended }: LogPage & { readonly ended: boolean }): object {
-  return { items, nextCursor: more ? logCursor(position) : null, position: logCursor(position), ended }
+function present({ id }: LogSource, { items, position, more, ended }: LogPage & { readonly ended: boolean }): object {
+  const cursor = logCursor(id, position)
+  return { items, nextCursor: more ? cursor : null, position: cursor, ended }
 }
 
 async function* events(
@@ -157,7 +158,8 @@ async function* events(
     while (!signal.aborted) {
       const { items, position, more, ended } = await look(source, from, query.limit)
       from = position
-      if (items.length > 0) yield `id: ${logCursor(position)}\nevent: lines\ndata: ${JSON.stringify(items)}\n\n`
+      if (items.length > 0)
+        yield `id: ${logCursor(source.id, position)}\nevent: lines\ndata: ${JSON.stringify(items)}\n\n`
       if (ended) {
         yield 'event: end\ndata: {}\n\n'
         return

@@ -164,7 +164,7 @@ function transitionsRoute(context: ApiContext): Route {
     errors: ['INVALID_CURSOR'],
     async handle({ params, query: { limit, cursor } }) {
       const run = await runOf(context, params.id)
-      const after = cursor === undefined ? 0 : decodeCursor('transitions', z.int().min(0), cursor)
+      const after = cursor === undefined ? 0 : decodeCursor(`transitions ${run.id}`, z.int().min(0), cursor)
       const workflow = await context.pinned(run.version, run.workflow)
       const rows = await readTransitions(context.db, run.id, after, limit + 1)
       const items = rows.slice(0, limit)
@@ -174,7 +174,7 @@ function transitionsRoute(context: ApiContext): Route {
           task: node < 0 ? null : (workflow?.nodes[node]?.id ?? `node-${node}`),
           index: mapIndex < 0 ? null : mapIndex,
         })),
-        nextCursor: rows.length > limit ? encodeCursor('transitions', items.at(-1)?.seq) : null,
+        nextCursor: rows.length > limit ? encodeCursor(`transitions ${run.id}`, items.at(-1)?.seq) : null,
       }
     },
   })

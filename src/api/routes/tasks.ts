@@ -43,7 +43,11 @@ const task = z.object({
     .meta({ description: 'What its function told last; null when it told nothing' }),
 })
 
-const place = z.tuple([z.int().min(-1), z.int().min(-1)])
+const order = z
+  .int()
+  .min(-1)
+  .max(2 ** 31 - 1)
+const place = z.tuple([order, order])
 
 export function taskRoutes(context: ApiContext): Route[] {
   return [
@@ -64,7 +68,7 @@ export function taskRoutes(context: ApiContext): Route[] {
       errors: ['INVALID_CURSOR'],
       async handle({ params, query: { limit, cursor, state } }) {
         const run = await runOf(context, params.id)
-        const after = cursor === undefined ? firstPlace : placeOf(decodeCursor('tasks', place, cursor))
+        const after = cursor === undefined ? firstPlace : placeOf(decodeCursor(`tasks ${run.id}`, place, cursor))
         const workflow = await context.pinned(run.version, run.workflow)
         const found = state
           ? await readTasksInState(context.db, run.id, after, state, limit + 1)
@@ -73,7 +77,7 @@ export function taskRoutes(context: ApiContext): Route[] {
         const last = items.at(-1)
         return {
           items: items.map((row) => present(run.id, workflow, row)),
-          nextCursor: last && found.length > limit ? encodeCursor('tasks', [last.node, last.mapIndex]) : null,
+          nextCursor: last && found.length > limit ? encodeCursor(`tasks ${run.id}`, [last.node, last.mapIndex]) : null,
         }
       },
     }),

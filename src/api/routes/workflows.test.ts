@@ -145,7 +145,7 @@ describe('streams', () => {
     expect((await app.inject('/api/v1/streams/images/dead-letters')).json()).toEqual({ items: [], nextCursor: null })
     const replay = (payload: object) =>
       app.inject({ method: 'POST', url: '/api/v1/streams/images/dead-letters/replay', payload })
-    expect((await replay({ all: true })).json()).toEqual({ replayed: 0, remaining: 0 })
+    expect((await replay({ all: true })).json()).toEqual({ replayed: 0, remaining: 0, notDead: [] })
     for (const wrong of [{}, { ids: [] }, { ids: ['a'], all: true }, { all: false }]) {
       expect((await replay(wrong)).json()).toMatchObject({ status: 422, code: 'INVALID_INPUT' })
     }

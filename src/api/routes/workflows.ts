@@ -6,7 +6,7 @@ import { lastRuns, type RunSummary } from '../../store/reading/runs.ts'
 import { pausedWorkflows } from '../../store/reading/workflows.ts'
 import type { ApiContext } from '../context.ts'
 import { decodeCursor, encodeCursor } from '../cursor.ts'
-import { pageOf, pageQuery, type Route, route } from '../route.ts'
+import { idempotencyHeader, pageOf, pageQuery, type Route, route } from '../route.ts'
 import { startWorkflow, workflowOf } from '../start-workflow.ts'
 import { runSummary } from './runs.ts'
 
@@ -47,13 +47,6 @@ const fault = z.object({
 const cursorPosition = z.string().max(100)
 const nameParams = z.object({ name: z.string().max(200) })
 const startBody = z.strictObject({ params: z.record(z.string(), z.unknown()).default({}) })
-const idempotencyHeader = z.object({
-  'idempotency-key': z
-    .string()
-    .regex(/^[\x21-\x7e]{1,200}$/, 'is 1 to 200 printable ASCII characters without spaces')
-    .optional()
-    .meta({ description: 'The same key with the same request gives the same run; with another request it is refused' }),
-})
 const started = z.object({ id: z.string(), url: z.string() })
 
 export function workflowRoutes(context: ApiContext, contributedFaults: () => readonly Fault[]): Route[] {
