@@ -43,6 +43,10 @@ export class Admission<Item extends {}> {
     return this.#waiting
   }
 
+  waitingOf(group: string): number {
+    return this.#groups.get(group)?.waiting.size ?? 0
+  }
+
   /** Items that were started and not released. */
   get running(): number {
     return this.#running

@@ -26,6 +26,14 @@ export interface CommitParts {
   readonly database: Database
   readonly sink: Sink
   readonly distinct: boolean
+  /** The table may have records that the shard does not hold. */
+  readonly apart: boolean
+}
+
+/** How each record stands, and whether records of the table that the shard does not hold may go on since. */
+interface Committed {
+  readonly outcomes: Map<Entry, RecordOutcome>
+  readonly woken: boolean
 }
 
 interface Verdict {
@@ -42,7 +50,7 @@ export async function commit(
   parts: CommitParts,
   guard: Omit<Advance, 'to'>,
   ended: readonly Ended[],
-): Promise<Map<Entry, RecordOutcome>> {
+): Promise<Committed> {
   const to = guard.from + ended.filter(({ late }) => !late).length
   try {
     return await parts.database.transaction((session) => write(parts, session, { ...guard, to }, ended))
@@ -51,11 +59,10 @@ export async function commit(
     if (ended.length === 1) return commit(parts, guard, [{ ...ended[0]!, end: notStorable(ended[0]!, thrown) }])
     const middle = ended.length >> 1
     const first = ended.slice(0, middle)
-    const outcomes = await commit(parts, guard, first)
+    const one = await commit(parts, guard, first)
     const from = guard.from + first.filter(({ late }) => !late).length
-    for (const [entry, outcome] of await commit(parts, { ...guard, from }, ended.slice(middle)))
-      outcomes.set(entry, outcome)
-    return outcomes
+    const other = await commit(parts, { ...guard, from }, ended.slice(middle))
+    return { outcomes: new Map([...one.outcomes, ...other.outcomes]), woken: one.woken || other.woken }
   }
 }
 
@@ -69,11 +76,11 @@ function notStorable({ end }: Ended, thrown: unknown): End {
 }
 
 async function write(
-  { sink, distinct }: CommitParts,
+  { sink, distinct, apart }: CommitParts,
   session: Session,
   guard: Advance,
   ended: readonly Ended[],
-): Promise<Map<Entry, RecordOutcome>> {
+): Promise<Committed> {
   const at = await advance(session, guard)
   const repeated = distinct
     ? await resolveKeys(session, guard.stream, at, ended)
@@ -98,8 +105,9 @@ async function write(
         verdicts.set(of, { outcome: end.outcome, reason: null, detail: null })
     }
   }
-  await settle(session, { ...guard, at, ...rowsOf(ended, verdicts) })
-  return new Map(ended.map((item) => [item.entry, verdicts.get(item)!.outcome]))
+  const rows = rowsOf(ended, verdicts)
+  const woken = await settle(session, { ...guard, at, ...rows, leftKeys: apart ? rows.leftKeys : [] })
+  return { outcomes: new Map(ended.map((item) => [item.entry, verdicts.get(item)!.outcome])), woken: woken > 0 }
 }
 
 /** Registers the firsts; gives the repeats, each with the entry of its key, if there is one. */
@@ -166,6 +174,8 @@ function rowsOf(ended: readonly Ended[], verdicts: ReadonlyMap<Ended, Verdict>) 
   const inserts: WaitingRecord[] = []
   const updates: WaitingRecord[] = []
   const deletes: number[] = []
+  const parked: number[] = []
+  const leftKeys: string[] = []
   const outcomes: RecordOutcome[] = []
   for (const item of ended) {
     const { entry, late } = item
@@ -175,13 +185,15 @@ function rowsOf(ended: readonly Ended[], verdicts: ReadonlyMap<Ended, Verdict>) 
     const detail = clip(verdict.detail, 2_000)
     if (!late) outcomes.push(outcome)
     const noted = late ? outcome !== 'waiting' : outcome !== 'written' && outcome !== 'filtered'
-    const { offset, recordId } = entry
+    const { offset, recordId, key } = entry
+    if (key !== null && outcome !== 'waiting') leftKeys.push(key)
+    if (key !== null && outcome === 'waiting' && entry.apart) parked.push(offset)
     if (noted) records.push({ offset, recordId, outcome, was: late ? 'waiting' : null, reason, detail })
     if (outcome === 'waiting' || outcome === 'dead')
       (late ? updates : inserts).push(waitingRow(item, outcome, reason, detail))
     else if (late) deletes.push(offset)
   }
-  return { counts: countBatch(outcomes), records, inserts, updates, deletes }
+  return { counts: countBatch(outcomes), records, inserts, updates, deletes, parked, leftKeys }
 }
 
 function waitingRow(

@@ -1,11 +1,12 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { StreamWorld } from '../../test/stream-world.ts'
 import type { Database } from '../ports/database.ts'
 import { z } from '../sdk/schema.ts'
 import { documents, type Stream, stream } from '../sdk/stream.ts'
 import { topic } from '../sdk/topic.ts'
-import { listDeadLetters, replayDeadLetters } from '../store/dead-letters.ts'
+import { listDeadLetters } from '../store/dead-letters.ts'
 import { totals } from '../store/ledger.ts'
+import { replayDeadLetters } from '../store/replay-dead-letters.ts'
 
 interface Line {
   n: number
@@ -21,6 +22,9 @@ let world: StreamWorld
 let made = 0
 beforeAll(async () => {
   world = await StreamWorld.open()
+})
+afterEach(async () => {
+  expect(await world.breaches()).toEqual([])
 })
 afterAll(() => world.close())
 
@@ -123,9 +127,10 @@ describe('a distinct stream', () => {
     ])
     expect((await listDeadLetters(world.db, one.name, { cursor: nextCursor })).items).toMatchObject([{ recordId: '3' }])
     mended = true
-    expect(await replayDeadLetters(world.db, one.name, ['2'], { distinct: true })).toEqual({
+    expect(await replayDeadLetters(world.db, one.name, { ids: ['2'] }, { distinct: true })).toEqual({
       replayed: 3,
       remaining: 0,
+      notDead: [],
     })
     await world.runToRest(one.definition)
     expect(one.fetched).toEqual([0, 1, 0, 0])

@@ -55,6 +55,8 @@ export interface Entry extends Parsed {
   endedAt: number
   /** It holds its key: it ended, or will, by its own steps. */
   leads: boolean
+  /** Once its row is in the durable table, it is held no more. */
+  apart: boolean
 }
 
 /** UTF-8 bytes of ids and keys at most, so that they fit an index; longer ones are named by their hash. */

@@ -7,10 +7,10 @@ import type { Database } from '../ports/database.ts'
 import { z } from '../sdk/schema.ts'
 import { documents, type Stream, stream } from '../sdk/stream.ts'
 import { topic } from '../sdk/topic.ts'
-import { replayDeadLetters } from '../store/dead-letters.ts'
 import { totals } from '../store/ledger.ts'
+import { replayDeadLetters } from '../store/replay-dead-letters.ts'
 
-const acts = ['ok', 'fail-once', 'fail', 'reject', 'filter', 'slow'] as const
+const acts = ['ok', 'fail-once', 'fail', 'reject', 'filter', 'slow', 'rest'] as const
 type Act = (typeof acts)[number]
 interface Line {
   n: number
@@ -52,6 +52,7 @@ function scriptStream(distinct: boolean, mended: { now: boolean }, partitions: n
     partitions,
   })
   const started = new Map<string, number[]>()
+  const rested = new Set<number>()
   const definition: unknown = stream(`script-${made}`, {
     from: lines,
     id: (line) => line.n,
@@ -61,6 +62,10 @@ function scriptStream(distinct: boolean, mended: { now: boolean }, partitions: n
     retry: { attempts: 2, base: '1ms', max: '1ms' },
     steps: (records) =>
       records.step(async (line: Line, context): Promise<Row> => {
+        if (line.act === 'rest' && !rested.has(line.n)) {
+          rested.add(line.n)
+          throw new SluiceError('HOST_RESTING', 'not now', { retryAfterMs: 15 })
+        }
         started.set(line.key, [...(started.get(line.key) ?? []), line.n])
         await new Promise((resolve) => setTimeout(resolve, line.act === 'slow' ? 8 : 0))
         if (line.act === 'reject') context.reject('asked for')
@@ -109,6 +114,7 @@ async function check(world: StreamWorld, name: string, lines: readonly Line[], e
     rejected: count('rejected'),
     dead: count('dead'),
   })
+  expect(await world.breaches({ atRest: true })).toEqual([])
   const ends = await world.ends(name)
   expect(ends).toHaveLength(lines.length)
   for (const outcome of ['written', 'duplicate', 'filtered', 'rejected', 'dead'] as const) {
@@ -135,7 +141,7 @@ describe('exactness', () => {
     crashes: fc.array(fc.constantFrom<Crash>('before', 'after', 'none', 'none'), { maxLength: 8 }),
     limits: fc.record({
       distance: fc.constantFrom(3, 10, 100),
-      waiting: fc.constantFrom(2, 1_000),
+      waiting: fc.constantFrom(1, 2, 8, 1_000),
       moveAfterMs: fc.constantFrom(2, 500),
       readRecords: fc.constantFrom(2, 100),
     }),
@@ -173,7 +179,7 @@ describe('exactness', () => {
           }
         }
         mended.now = true
-        await replayDeadLetters(world.db, one.name, 'all', { distinct })
+        await replayDeadLetters(world.db, one.name, {}, { distinct })
         await runOn()
         await check(world, one.name, lines, model(lines, distinct, true))
         expect(await world.waiting(one.name)).toEqual([])

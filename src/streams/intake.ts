@@ -56,6 +56,15 @@ const faultsOf = (issues: readonly { readonly path: readonly PropertyKey[]; read
     .map(({ path, message }) => `/${path.map(String).join('/')}: ${message}`)
     .join('; ')
 
+/** What a stream makes of a value that an author or operator gives: its identity and key, or why it does not take it. */
+export function identify(
+  stream: Stream,
+  value: string,
+): { readonly recordId: string; readonly key: string | null } | { readonly fault: string } {
+  const { recordId, key, fault } = intakeOf(stream)({ offset: 0, id: '', value })
+  return fault?.kind === 'rejected' ? { fault: `${fault.reason}: ${fault.detail}` } : { recordId, key }
+}
+
 /** One text for the identity of a record: text and numbers as they are, lists as JSON. */
 function identityOf(id: unknown): string {
   if (typeof id === 'string' || typeof id === 'number') return nameOf(String(id))

@@ -4,7 +4,7 @@ import { KeyOrder } from './key-order.ts'
 
 const entryOf = (offset: number, key: string | null, again = false): Entry => ({
   ...{ offset, key, again, recordId: `${offset}`, value: '', record: {}, group: '', fault: undefined },
-  ...{ place: 'log', end: undefined, attempts: 0, dueAt: 0, readAt: 0, endedAt: 0, leads: false },
+  ...{ place: 'log', end: undefined, attempts: 0, dueAt: 0, readAt: 0, endedAt: 0, leads: false, apart: false },
 })
 
 it('lets one record of a key go on at a time, in order', () => {

@@ -52,6 +52,19 @@ export class KeyOrder {
     return { repeats, next }
   }
 
+  /** Whether a record of the key is under way in this shard. */
+  isHeld(key: string): boolean {
+    return this.#park.isHeld(key)
+  }
+
+  /** The record that holds its key is no longer held by the shard: gives those that are parked behind it, in order. */
+  putApart(entry: Entry): readonly Entry[] {
+    const { key } = entry
+    if (key === null || !entry.leads) return []
+    entry.leads = false
+    return this.#park.leaveAll(key)
+  }
+
   /** The end of a record that held its key is committed: the database knows of it. */
   committed(entry: Entry): void {
     const { key } = entry

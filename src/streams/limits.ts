@@ -10,7 +10,11 @@ export interface ShardLimits {
   readonly readBytes: number
   /** Bytes of rows that await their commit; beyond it no record enters its steps. */
   readonly rowBytes: number
-  /** Records in the durable table; beyond it the shard stops reading. What fails of the distance may come on top. */
+  /**
+   * Records of the durable table that are held in memory; what fails of the distance may come on top. When half as many are
+   * held, those that wait for their time, and those that come to a key or group with a long queue, are in the table
+   * alone. The shard stops reading only when as many are held and the turn of each is to come.
+   */
   readonly waiting: number
   /** UTF-16 units of their values, which are in memory, too. */
   readonly waitingBytes: number

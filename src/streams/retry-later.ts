@@ -41,6 +41,14 @@ export class RetryLater {
     return due.sort((a, b) => a.offset - b.offset)
   }
 
+  /** All of them; they are no longer held. */
+  takeAll(): Entry[] {
+    const all = [...this.#entries]
+    this.#entries.clear()
+    this.stop()
+    return all
+  }
+
   stop(): void {
     clearTimeout(this.#timer)
     this.#timerAt = Number.POSITIVE_INFINITY

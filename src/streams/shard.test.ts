@@ -1,11 +1,12 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { StreamWorld } from '../../test/stream-world.ts'
 import { SluiceError } from '../errors.ts'
 import { z } from '../sdk/schema.ts'
 import { documents, type Step, type Stream, type StreamOptions, stream } from '../sdk/stream.ts'
 import { topic } from '../sdk/topic.ts'
-import { listDeadLetters, replayDeadLetters } from '../store/dead-letters.ts'
+import { listDeadLetters } from '../store/dead-letters.ts'
 import { totals } from '../store/ledger.ts'
+import { replayDeadLetters } from '../store/replay-dead-letters.ts'
 
 interface Line {
   n: number
@@ -22,6 +23,9 @@ let world: StreamWorld
 let made = 0
 beforeAll(async () => {
   world = await StreamWorld.open()
+})
+afterEach(async () => {
+  expect(await world.breaches()).toEqual([])
 })
 afterAll(() => world.close())
 
@@ -171,20 +175,23 @@ describe('a shard', () => {
     await world.runToRest(one.definition)
     expect(await balanced(one.name)).toMatchObject({ written: 3, dead: 3 })
     mended = true
-    expect(await replayDeadLetters(world.db, one.name, ['1'], { distinct: false })).toEqual({
+    expect(await replayDeadLetters(world.db, one.name, { ids: ['1'] }, { distinct: false })).toEqual({
       replayed: 1,
       remaining: 0,
+      notDead: [],
     })
     expect(await balanced(one.name)).toMatchObject({ written: 3, dead: 2, waiting: 1 })
     await world.runToRest(one.definition)
     expect(await balanced(one.name)).toMatchObject({ written: 4, dead: 2, pending: 0 })
-    expect(await replayDeadLetters(world.db, one.name, 'all', { distinct: false, maxWaiting: 1 })).toEqual({
+    expect(await replayDeadLetters(world.db, one.name, {}, { distinct: false, maxWaiting: 1 })).toEqual({
       replayed: 1,
       remaining: 1,
+      notDead: [],
     })
-    expect(await replayDeadLetters(world.db, one.name, 'all', { distinct: false })).toEqual({
+    expect(await replayDeadLetters(world.db, one.name, {}, { distinct: false })).toEqual({
       replayed: 1,
       remaining: 0,
+      notDead: [],
     })
     await world.runToRest(one.definition)
     expect(await balanced(one.name)).toMatchObject({ written: 6, dead: 0, pending: 0 })

@@ -7,6 +7,8 @@
  *    a key. Any failure of the database gives the shard up; its next holder goes on from what is committed.
  * 3. A record that holds up finished ones moves to the durable table (see `Window.moveBlockers`); while something is
  *    held up, a timer looks for such records.
+ * 4. Of the records in the durable table it holds a bounded number. The others (see `Apart`) it loads when they are due and
+ *    there is room: however many records a dead host has, they take neither memory nor the turn of others.
  */
 import { Admission } from '../core/admission.ts'
 import { SluiceError } from '../errors.ts'
@@ -16,9 +18,10 @@ import type { Source } from '../ports/source.ts'
 import type { Capabilities } from '../sdk/context.ts'
 import type { Stream } from '../sdk/stream.ts'
 import { lookUp } from '../store/distinct-keys.ts'
-import { loadWaiting } from '../store/records.ts'
 import type { HeldShard } from '../store/shards.ts'
+import { type DueRecord, loadDue } from '../store/waiting-records.ts'
 import type { Clock } from '../time.ts'
+import { Apart } from './apart.ts'
 import { Bell } from './bell.ts'
 import { commit, type Ended } from './commit.ts'
 import type { End, Entry } from './entry.ts'
@@ -54,6 +57,7 @@ export class Shard {
   readonly #keys: KeyOrder
   readonly #admission: Admission<Entry>
   readonly #retries: RetryLater
+  readonly #apart: Apart
   readonly #steps: StepRunner
   readonly #readBell = new Bell()
   readonly #commitBell = new Bell()
@@ -62,7 +66,6 @@ export class Shard {
   #inspect = false
   #readOffset: number
   #committedOffset: number
-  #reload = true
   /** The last read found nothing, and nobody said since that there may be something. */
   #caughtUp = false
   #woken = false
@@ -86,6 +89,7 @@ export class Shard {
     this.#keys = new KeyOrder(this.#distinct)
     this.#admission = new Admission({ total, each: Math.min(total, concurrency?.each ?? total) })
     this.#retries = new RetryLater(parts.clock, () => this.#startDue())
+    this.#apart = new Apart(parts.clock, () => this.#readBell.ring())
     this.#steps = new StepRunner(parts)
     this.#readOffset = parts.shard.committedOffset
     this.#committedOffset = parts.shard.committedOffset
@@ -103,6 +107,11 @@ export class Shard {
     return this.#keys.parked
   }
 
+  /** Records in memory. */
+  get held(): number {
+    return this.#window.distance + this.#window.waiting
+  }
+
   /** Something may have been published. */
   wake(): void {
     this.#caughtUp = false
@@ -113,7 +122,7 @@ export class Shard {
 
   /** Something may have been put into the durable table. */
   reload(): void {
-    this.#reload = true
+    this.#apart.look()
     this.wake()
   }
 
@@ -158,6 +167,7 @@ export class Shard {
     this.#failure = failure
     this.#steps.stop()
     this.#retries.stop()
+    this.#apart.stop()
     clearTimeout(this.#inspection)
     this.#readBell.ring()
     this.#commitBell.ring()
@@ -166,19 +176,19 @@ export class Shard {
   async #read(): Promise<void> {
     const { database, source, shard } = this.#parts
     while (!this.#over && !this.#draining) {
-      if (this.#reload) await this.#load()
+      if (this.#mayLoad) await this.#load()
       const room = this.#window.room
       if (room === undefined) {
-        await this.#readBell.heard()
+        if (!this.#mayLoad) await this.#readBell.heard()
         continue
       }
       this.#woken = false
       const received = await source.read(database, shard.partition, this.#readOffset, room)
       if (received.length > 0) {
         this.#caughtUp = false
-        await this.#take(received.map((record) => this.#window.fromLog(this.#intake(record), this.#now())))
+        await this.#arrive(received.map((record) => this.#window.fromLog(this.#intake(record), this.#now())))
         this.#readOffset += received.length
-      } else {
+      } else if (!this.#mayLoad) {
         this.#caughtUp = !this.#woken
         this.#tellQuiet()
         await this.#readBell.heard()
@@ -186,28 +196,84 @@ export class Shard {
     }
   }
 
-  async #load(): Promise<void> {
-    this.#reload = false
-    const known = this.#window.knownOffsets()
-    const rows = await loadWaiting(this.#parts.database, this.id, known)
-    const entries = rows.map((row) => {
-      const parsed = this.#intake({ offset: row.offset, id: row.recordId, value: row.value })
-      return this.#window.fromTable(parsed, this.#now(), row.attempts, row.dueAt?.getTime() ?? 0)
-    })
-    await this.#take(entries)
+  get #mayLoad(): boolean {
+    return this.#apart.isDue && this.#window.loadable > 0
   }
 
-  /** Lets records go on, in order: to their steps, behind their key, or to their end. */
-  async #take(entries: readonly Entry[]): Promise<void> {
-    const known = this.#distinct ? await this.#knownKeys(entries) : undefined
+  /** Loads records of the table that are due, as far as there is room. */
+  async #load(): Promise<void> {
+    const { database } = this.#parts
+    const limit = this.#window.loadable
+    const held = this.#window.knownOffsets()
+    this.#apart.loading()
+    const rows = await loadDue(database, this.id, { by: new Date(this.#now()), known: held, limit })
+    // By offset: what is behind another of the batch finds that it is held.
+    const loaded = rows
+      .toSorted((a, b) => a.offset - b.offset)
+      .map((row) => ({ entry: this.#fromTable(row), before: row.before ?? undefined }))
+    if (rows.length === limit) this.#apart.moreIsDue()
+    else await this.#apart.learn(database, this.id, this.#window.knownOffsets())
+    const known = await this.#known(loaded.map(({ entry }) => entry))
     if (this.#over) return
-    for (const entry of entries) this.#dispatch(entry, entry.key !== null && known?.has(entry.key) === true)
+    for (const { entry, before } of loaded) {
+      if (before !== undefined && !this.#window.holds(before)) this.#sendApart(entry)
+      else this.#dispatch(entry, known.has(entry.key))
+    }
+    this.#goAhead()
+  }
+
+  #fromTable(row: DueRecord): Entry {
+    const parsed = this.#intake({ offset: row.offset, id: row.recordId, value: row.value })
+    // The identity that it was received under stays, whatever the definition says by now.
+    const entry = { ...parsed, recordId: row.recordId }
+    return this.#window.fromTable(entry, this.#now(), row.attempts, row.dueAt?.getTime() ?? 0)
+  }
+
+  /** Lets records of the log go on, in order: to their steps, behind their key, to the table alone, or to their end. */
+  async #arrive(entries: readonly Entry[]): Promise<void> {
+    const known = await this.#known(entries)
+    const keys = entries.flatMap(({ key }) => (key === null ? [] : [key]))
+    const last = await this.#apart.lastOf(this.#parts.database, this.id, keys)
+    if (this.#over) return
+    const holds = (offset: number) => this.#window.holds(offset)
+    for (const entry of entries) {
+      const { key } = entry
+      const behind = key !== null && this.#apart.joins(key, last.get(key), holds)
+      if (entry.fault === undefined && (behind || this.#isTooMuch(entry))) this.#sendApart(entry)
+      else this.#dispatch(entry, known.has(key))
+    }
+    this.#goAhead()
+  }
+
+  /** There is much already that its key or group waits for. */
+  #isTooMuch({ key, group }: Entry): boolean {
+    if (!this.#window.crowded) return false
+    return (key !== null && this.#keys.isHeld(key)) || this.#admission.waitingOf(group) >= this.#limits.readRecords
+  }
+
+  #sendApart(entry: Entry): void {
+    this.#apart.leaving(entry)
+    this.#window.sendApart(entry)
+  }
+
+  /** Lets go of records that wait for their time, and of those that are parked behind them. */
+  #letGo(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      this.#window.letGo(entry)
+      this.#apart.put(entry.dueAt)
+      for (const parked of this.#keys.putApart(entry)) this.#sendApart(parked)
+    }
+    this.#readBell.ring()
+  }
+
+  #goAhead(): void {
     this.#pump()
     this.#commitBell.ring()
   }
 
   /** The keys of which a record ended before, here or elsewhere. */
-  async #knownKeys(entries: readonly Entry[]): Promise<Set<string>> {
+  async #known(entries: readonly Entry[]): Promise<Set<string | null>> {
+    if (!this.#distinct) return new Set()
     const asked = entries.flatMap(({ key, again }) => (key === null || again ? [] : [key]))
     // A key that is busy now may be ended and committed unseen by the query: no other record of it may start then.
     const busy = asked.filter((key) => this.#keys.isBusy(key))
@@ -310,7 +376,8 @@ export class Shard {
       inFlight: this.inFlight,
       parked: this.parked,
     }
-    const outcomes = await commit({ database, sink, distinct: this.#distinct }, guard, ended)
+    const parts = { database, sink, distinct: this.#distinct, apart: this.#apart.any }
+    const { outcomes, woken } = await commit(parts, guard, ended)
     this.#committing = false
     if (this.#over) return
     for (const item of ended) {
@@ -320,6 +387,8 @@ export class Shard {
       this.#window.committed(item, outcome)
       this.#goOn(item, outcome !== 'waiting')
     }
+    if (woken) this.#apart.moreIsDue()
+    if (this.#window.crowded) this.#letGo(this.#retries.takeAll())
     this.#readBell.ring()
     this.#pump()
   }
@@ -327,6 +396,7 @@ export class Shard {
   /** What a record does after a commit that it was in. */
   #goOn({ entry, end }: Ended, over: boolean): void {
     if (over) this.#keys.committed(entry)
+    else if (entry.apart) this.#apart.left(entry)
     else if (end.kind === 'retry') {
       entry.attempts = end.attempts
       entry.dueAt = end.dueAt
@@ -335,12 +405,13 @@ export class Shard {
       // A repeat whose first record is no longer known, since it is replayed: it takes its turn.
       this.#keys.committed(entry)
       entry.leads = false
-      this.#dispatch(entry, false)
+      if (this.#apart.any) this.#letGo([entry])
+      else this.#dispatch(entry, false)
     }
   }
 
   #tellQuiet(): void {
-    if (!this.#caughtUp || this.#reload || this.#committing || !this.#window.empty) return
+    if (!this.#caughtUp || this.#apart.any || this.#committing || !this.#window.empty) return
     for (const resolve of this.#quiet) resolve()
     this.#quiet.clear()
   }

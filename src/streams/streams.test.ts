@@ -20,7 +20,9 @@ beforeEach(async () => {
 })
 afterEach(async () => {
   for (const streams of opened) await streams.stop(100)
+  const breaches = await world.breaches()
   await world.close()
+  expect(breaches).toEqual([])
 })
 
 const numbers = topic('numbers', { schema: z.object({ n: z.number() }), partitions: 6 })
@@ -39,7 +41,7 @@ async function open(database = world.db): Promise<Streams> {
       node: randomUUID(),
       random: Math.random,
     },
-    ...{ capabilities: plainCapabilities, objects: noObjects, leaseMs: 300, sweepMs: 60_000 },
+    ...{ capabilities: plainCapabilities, objects: noObjects, leaseMs: 3_000, sweepMs: 60_000 },
     report: (message, fields) => reports.push({ message, fields }),
   })
   opened.push(streams)

@@ -3,12 +3,15 @@
  *
  * 1. Every third of a lease (and when a shard is given back) the process says that it lives, renews, gives back what is over
  *    its share (all shards by all living processes, rounded up), and takes what is free or lapsed.
- * 2. A shard that fails is given back; whoever comes first takes it again.
+ * 2. A shard that fails is given back; whoever comes first takes it again. What could not be given back, since the database
+ *    was gone, the process takes again itself as soon as there is one. One that fails again within a minute rests, up to 5 s.
  * 3. Notifications wake shards at once; a slow sweep stands in for those that were lost.
  */
 import { hostname } from 'node:os'
-import { messageOf } from '../errors.ts'
-import type { Database } from '../ports/database.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import { leaseTimes } from '../core/lease.ts'
+import { messageOf, SluiceError } from '../errors.ts'
+import type { Database, Session } from '../ports/database.ts'
 import type { Capabilities } from '../sdk/context.ts'
 import type { Stream } from '../sdk/stream.ts'
 import type { DocumentObjects } from '../store/document-bytes.ts'
@@ -24,6 +27,10 @@ import { Shard } from './shard.ts'
 export interface StreamsOptions {
   /** A shard uses up to two connections at a time, one to read and one to commit. */
   readonly database: Database
+  /** A connection for the leases alone, whose limits are `leaseTimes(leaseMs).answerMs`; default `database`. */
+  readonly heartbeat?: Session
+  /** Fails what waits on the connections, since the database seems not to answer. */
+  readonly abandonConnections?: () => void
   readonly streams: readonly Stream[]
   /** UUID of this process. */
   readonly node: string
@@ -76,8 +83,14 @@ class StreamProcess implements Streams {
   readonly #giving = new Set<Promise<void>>()
   readonly #bell = new Bell()
   readonly #silence: (() => Promise<void>)[] = []
+  /** How often each shard failed of late. */
+  readonly #failures = new Map<string, { count: number; at: number }>()
+  readonly #ending = new AbortController()
   readonly #timers: NodeJS.Timeout[] = []
   #keeping: Promise<void> = Promise.resolve()
+  #doubt: NodeJS.Timeout | undefined
+  /** Its first failure is reported, the others of the same outage are not. */
+  #failing = false
   #stopping = false
   #stopped: Promise<void> | undefined
 
@@ -126,12 +139,14 @@ class StreamProcess implements Streams {
 
   async #stop(deadlineMs: number): Promise<void> {
     this.#stopping = true
+    this.#ending.abort()
     this.#bell.ring()
     await this.#keeping
     const renewing = setInterval(() => void this.#renew().catch(() => {}), this.#leaseMs / 3)
     for (const silence of this.#silence) await silence()
     await Promise.all([...this.#shards.values()].map((shard) => shard.drain(deadlineMs)))
     for (const timer of [...this.#timers, renewing]) clearInterval(timer)
+    clearTimeout(this.#doubt)
     await Promise.all([...this.#giving])
     await removeNodes(this.#options.database, [this.#options.node])
   }
@@ -140,16 +155,21 @@ class StreamProcess implements Streams {
     while (!this.#stopping) {
       await this.#bell.heard()
       if (this.#stopping) return
-      await this.#keep().catch((thrown: unknown) => {
-        this.#report('the leases of shards could not be kept', { error: messageOf(thrown) })
-      })
+      try {
+        await this.#keep()
+        this.#failing = false
+      } catch (thrown) {
+        if (!this.#failing) this.#report('the leases of shards could not be kept', { error: messageOf(thrown) })
+        this.#failing = true
+        setTimeout(() => this.#bell.ring(), leaseTimes(this.#leaseMs).tryAgainMs)
+      }
     }
   }
 
   async #keep(): Promise<void> {
-    const { database, node, host = hostname() } = this.#options
+    const { database, heartbeat = database, node, host = hostname() } = this.#options
     const streams = [...this.#streams.keys()]
-    const share = await beat(database, {
+    const share = await beat(heartbeat, {
       id: node,
       host,
       pid: process.pid,
@@ -161,17 +181,44 @@ class StreamProcess implements Streams {
     if (over > 0) {
       for (const shard of [...this.#shards.values()].slice(-over)) void shard.drain(this.#leaseMs)
     } else if (over < 0) {
-      for (const held of await acquire(database, streams, node, this.#leaseMs, -over)) this.#open(held)
+      const askedAt = performance.now()
+      const none = this.#shards.size === 0
+      const known = [...this.#shards.values()].map(({ id }) => id)
+      for (const held of await acquire(database, streams, node, this.#leaseMs, -over, known)) this.#open(held)
+      if (none) this.#held(askedAt)
     }
   }
 
   async #renew(): Promise<void> {
-    const { database, node } = this.#options
+    const { database, heartbeat = database, node } = this.#options
+    const askedAt = performance.now()
     const shards = [...this.#shards.values()]
     if (shards.length === 0) return
     const renewals = shards.map(({ id, inFlight, parked }) => ({ ...id, inFlight, parked }))
-    const kept = new Set((await renew(database, node, this.#leaseMs, renewals)).map((id) => nameOf(id.stream, id)))
-    for (const shard of shards) if (!kept.has(nameOf(shard.id.stream, shard.id))) shard.drop()
+    const kept = new Set((await renew(heartbeat, node, this.#leaseMs, renewals)).map((id) => nameOf(id.stream, id)))
+    for (const shard of shards) {
+      const name = nameOf(shard.id.stream, shard.id)
+      if (kept.has(name)) continue
+      const error = `FENCED: another holds it, not this process under epoch ${shard.id.epoch}`
+      this.#report('the lease of a shard was lost', { shard: name, error })
+      shard.drop()
+    }
+    this.#held(askedAt)
+  }
+
+  /** Every lease was granted that was asked for at this time: they last that long from then on. */
+  #held(askedAt: number): void {
+    clearTimeout(this.#doubt)
+    const leftMs = askedAt + leaseTimes(this.#leaseMs).doubtAfterMs - performance.now()
+    this.#doubt = setTimeout(() => this.#giveUpAll(), leftMs)
+  }
+
+  /** Others may take the shards soon: what is in their steps is ended before. */
+  #giveUpAll(): void {
+    if (this.#shards.size === 0) return
+    this.#report('the leases of shards are in doubt: the shards are given up', { shards: this.#shards.size })
+    for (const shard of this.#shards.values()) shard.drop()
+    this.#options.abandonConnections?.()
   }
 
   #open(held: HeldShard): void {
@@ -193,15 +240,32 @@ class StreamProcess implements Streams {
   }
 
   async #giveBack(name: string, shard: Shard, failure: unknown): Promise<void> {
+    if (failure !== undefined) {
+      this.#report('a shard was given up', { shard: name, error: failureText(failure) })
+      // It stays ours meanwhile: what fails again and again would otherwise do so all the time, here or elsewhere.
+      await delay(this.#restOf(name), undefined, { signal: this.#ending.signal }).catch(() => {})
+    }
     if (this.#shards.get(name) === shard) this.#shards.delete(name)
-    if (failure !== undefined) this.#report('a shard was given up', { shard: name, error: messageOf(failure) })
-    // A lease that cannot be given back lapses.
+    // What cannot be given back is taken again by ourselves, or lapses.
     await release(this.#options.database, shard.id, shard.id.epoch).catch(() => {})
+    this.#bell.ring()
+  }
+
+  /** How long a shard that has just failed rests: not at all the first time within a minute, then 100 ms to 5 s. */
+  #restOf(name: string): number {
+    const now = performance.now()
+    const before = this.#failures.get(name)
+    const count = before === undefined || now - before.at > 60_000 ? 1 : before.count + 1
+    this.#failures.set(name, { count, at: now })
+    return count === 1 ? 0 : Math.min(5_000, 50 * 2 ** (count - 1))
   }
 
   #report(message: string, fields: Record<string, unknown>): void {
     this.#options.report?.(message, fields)
   }
 }
+
+const failureText = (failure: unknown): string =>
+  failure instanceof SluiceError ? `${failure.code}: ${failure.message}` : messageOf(failure)
 
 const nameOf = (of: string, { partition }: { readonly partition: number }): string => `${of}:${partition}`

@@ -3,7 +3,8 @@
  *
  * 1. A record of the log ends once, in the commit that passes its offset, or is moved by it to the table.
  * 2. A record of the table ends, or is put off again, in any later commit.
- * 3. What is held is bounded by `limits`; `room` says how much more may be read.
+ * 3. What is held is bounded by `limits`; `room` says how much more may be read. While it is `crowded`, records of the
+ *    table are let go: they are in the table alone.
  */
 import type { RecordOutcome } from '../core/ledger.ts'
 import { Watermark } from '../core/watermark.ts'
@@ -55,6 +56,23 @@ export class Window {
     return { records, bytes }
   }
 
+  /** Whether records of the table should be let go rather than held. */
+  get crowded(): boolean {
+    return this.#table.size * 2 >= this.#limits.waiting || this.#tableBytes * 2 >= this.#limits.waitingBytes
+  }
+
+  /** How many records of the table may be loaded now. */
+  get loadable(): number {
+    if (this.crowded) return 0
+    return Math.min(this.#limits.readRecords, Math.ceil(this.#limits.waiting / 2) - this.#table.size)
+  }
+
+  /** Whether the record is held, and stays so until it ends. */
+  holds(offset: number): boolean {
+    const entry = this.#table.get(offset) ?? this.#log.get(offset)
+    return entry !== undefined && !entry.apart
+  }
+
   knownOffsets(): number[] {
     return [...this.#table.keys(), ...this.#log.keys()]
   }
@@ -103,11 +121,8 @@ export class Window {
     if (!late) {
       this.#log.delete(entry.offset)
       this.#logBytes -= entry.value.length
-      if (outcome === 'waiting') this.#enterTable(entry)
-    } else if (outcome !== 'waiting') {
-      this.#table.delete(entry.offset)
-      this.#tableBytes -= entry.value.length
-    }
+      if (outcome === 'waiting' && !entry.apart) this.#enterTable(entry)
+    } else if (outcome !== 'waiting' || entry.apart) this.letGo(entry)
     if (outcome === 'waiting') entry.place = 'table'
     // The watermark may hold the entry for a while yet; not its row, which is what takes memory.
     else entry.end = undefined
@@ -135,10 +150,30 @@ export class Window {
       places -= 1
       bytes -= entry.value.length
       if (places < 0 || bytes < 0) return
-      entry.end = { kind: 'waiting' }
-      entry.place = 'moved'
-      this.#watermark.settle(entry.offset, entry)
+      this.#move(entry)
     }
+  }
+
+  /** A record of the table is held no more. */
+  letGo(entry: Entry): void {
+    this.#table.delete(entry.offset)
+    this.#tableBytes -= entry.value.length
+  }
+
+  /** A record that has not begun goes to the table, or is noted there again, with its next commit, and is held no more. */
+  sendApart(entry: Entry): void {
+    entry.apart = true
+    if (entry.place === 'log') this.#move(entry)
+    else if (entry.place === 'table') {
+      entry.end = { kind: 'waiting' }
+      this.#late.push(entry)
+    }
+  }
+
+  #move(entry: Entry): void {
+    entry.end = { kind: 'waiting' }
+    entry.place = 'moved'
+    this.#watermark.settle(entry.offset, entry)
   }
 
   #enterTable(entry: Entry): void {
@@ -156,4 +191,5 @@ const entryOf = (parsed: Parsed, place: Entry['place'], now: number): Entry => (
   readAt: now,
   endedAt: 0,
   leads: false,
+  apart: false,
 })
