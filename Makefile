@@ -2,7 +2,7 @@
 # script with the Node 24 of node_modules/.bin, which comes with the packages.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo start stop test check build bench services clean
+.PHONY: help demo start stop test check build bench chaos services clean
 
 installed := node_modules/.package-lock.json
 run := npm run --silent
@@ -14,6 +14,7 @@ help:
 	@echo 'make check     format, lint, types, dead code, layers'
 	@echo 'make build     the package as it is published, in dist/'
 	@echo 'make bench     the measurements of bench/'
+	@echo 'make chaos     kill parts of Sluice at random moments and count again (COUNT=200, SEED=n, SERVER=postgres15)'
 	@echo 'make services  what servers there are here for the tests that need one'
 	@echo 'make clean     stop, and remove state, builds and packages'
 
@@ -44,6 +45,9 @@ build: $(installed)
 
 bench: $(installed)
 	@$(run) bench
+
+chaos: $(installed)
+	@$(run) chaos -- --count $(or $(COUNT),20) $(if $(SEED),--seed $(SEED)) $(if $(SERVER),--server $(SERVER))
 
 services: $(installed)
 	@$(run) services

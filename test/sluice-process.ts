@@ -69,8 +69,18 @@ export async function startSluice(project: Project): Promise<RunningSluice> {
   }
 }
 
-/** Runs a command to its end; gives its standard output as JSON. */
+/** Runs a command to its end; gives its standard output as JSON. @throws Error unless its exit code is 0. */
 export async function sluice<Answer>(project: Project, ...args: string[]): Promise<Answer> {
+  const { code, answer } = await sluiceEnds<Answer>(project, ...args)
+  if (code !== 0) throw new Error(`sluice ${args.join(' ')} has ended with ${code}: ${JSON.stringify(answer)}`)
+  return answer
+}
+
+/** Runs a command to its end; gives its exit code and its standard output as JSON. @throws Error where that is no JSON. */
+export async function sluiceEnds<Answer>(
+  project: Project,
+  ...args: string[]
+): Promise<{ readonly code: number; readonly answer: Answer }> {
   const child = run(project, [...args, '--json'])
   let out = ''
   let errors = ''
@@ -81,8 +91,8 @@ export async function sluice<Answer>(project: Project, ...args: string[]): Promi
     errors += text
   })
   const [code] = await once(child, 'close')
-  if (code !== 0) throw new Error(`sluice ${args.join(' ')} has ended with ${code}: ${errors}`)
-  return JSON.parse(out) as Answer
+  if (out === '') throw new Error(`sluice ${args.join(' ')} has ended with ${code}: ${errors}`)
+  return { code, answer: JSON.parse(out) as Answer }
 }
 
 function run(project: Project, args: readonly string[]): ChildProcess {

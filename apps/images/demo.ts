@@ -5,6 +5,7 @@
  * adds the catalog `CATALOG` (default the sample) over HTTP, waits until the stream is at rest, and stops both. Results go
  * to standard output, progress to standard error. Exit code 0 when the sum balances, 1 otherwise, 130 when interrupted.
  */
+import { randomUUID } from 'node:crypto'
 import { constants, openAsBlob } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { resolve } from 'node:path'
@@ -20,6 +21,8 @@ const lookMs = 200
 const longestStillMs = 600_000
 /** A run that nobody takes up. */
 const longestQueuedMs = 60_000
+/** Parts of Sluice that die are started again meanwhile. */
+const longestAwayMs = 60_000
 
 interface Published {
   readonly published: number
@@ -47,8 +50,8 @@ async function demo(environment: NodeJS.ProcessEnv, signal: AbortSignal): Promis
   const background: Background[] = []
   try {
     const origin = LIVE === '1' ? undefined : await startOriginProcess(background, signal)
-    const { url, said } = await startSluice(background, environment, origin, signal)
-    return await run({ url, said, name, content, signal, home: resolve(environment.SLUICE_HOME || '.sluice') })
+    const sluice = await startSluice(background, environment, origin, signal)
+    return await run({ ...sluice, name, content, signal, home: resolve(environment.SLUICE_HOME || '.sluice') })
   } finally {
     for (const one of background.reverse()) await one.stop()
   }
@@ -58,6 +61,7 @@ interface Job {
   readonly url: string
   /** What Sluice said last. */
   readonly said: readonly string[]
+  readonly hasEnded: () => boolean
   readonly name: string
   readonly content: Blob
   readonly home: string
@@ -69,7 +73,7 @@ async function run(job: Job): Promise<number> {
   const startedAt = performance.now()
   const { runId } = await ask<{ runId: string }>(job, `/api/v1/catalogs?name=${encodeURIComponent(job.name)}`, {
     method: 'POST',
-    headers: { 'content-type': 'text/plain' },
+    headers: { 'content-type': 'text/plain', 'idempotency-key': randomUUID() },
     body: job.content,
   })
   const after = await untilAtRest(job, runId, before)
@@ -130,11 +134,31 @@ async function totalsOf(job: Job): Promise<Totals> {
   return (await ask<{ totals: Totals }>(job, '/api/v1/streams/images')).totals
 }
 
-async function ask<Answer>({ url, signal }: Job, path: string, init: RequestInit = {}): Promise<Answer> {
-  const response = await fetch(url + path, { ...init, signal })
-  const answer: unknown = await response.json()
-  if (!response.ok) throw new Error((answer as { detail?: string }).detail ?? `${path}: status ${response.status}`)
-  return answer as Answer
+/** Asks again while nothing answers, or what is needed is away. */
+async function ask<Answer>(job: Job, path: string, init: RequestInit = {}): Promise<Answer> {
+  const giveUpAt = performance.now() + longestAwayMs
+  for (;;) {
+    const answer = await askOnce<Answer>(job, path, init)
+    if ('found' in answer) return answer.found
+    job.signal.throwIfAborted()
+    if (job.hasEnded()) throw new Error(['Sluice has ended', ...job.said].join('\n'))
+    if (!answer.away || performance.now() > giveUpAt) throw new Error(answer.why)
+    await delay(lookMs, undefined, { signal: job.signal })
+  }
+}
+
+type Asked<Answer> = { readonly found: Answer } | { readonly away: boolean; readonly why: string }
+
+async function askOnce<Answer>({ url, signal }: Job, path: string, init: RequestInit): Promise<Asked<Answer>> {
+  try {
+    const response = await fetch(url + path, { ...init, signal })
+    const answer: unknown = await response.json()
+    if (response.ok) return { found: answer as Answer }
+    const why = (answer as { detail?: string }).detail ?? `${path}: status ${response.status}`
+    return { away: response.status === 503, why }
+  } catch (thrown) {
+    return { away: true, why: thrown instanceof Error ? thrown.message : String(thrown) }
+  }
 }
 
 function tell(line: string): void {

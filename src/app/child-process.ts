@@ -17,11 +17,13 @@ export type FromChild =
 export interface Started {
   /** Where it is reached, when it serves. */
   readonly url?: string
-  stop(): Promise<void>
+  /** @param hurry what is under way is not waited for: it goes on elsewhere, from what is committed. */
+  stop(hurry: boolean): Promise<void>
 }
 
-/** How long a process may take to stop before it ends itself. */
+/** How long a process may take to stop before it ends itself; and when its supervisor is gone. */
 const stopMs = 20_000
+const hurryMs = 5_000
 
 export function runChild(
   start: (orders: Orders, config: Config, note: (line: string) => void) => Promise<Started>,
@@ -33,15 +35,16 @@ export function runChild(
   let started: Promise<Started> | undefined
   let stopping = false
 
-  const stop = async () => {
+  const stop = async (hurry: boolean) => {
+    if (hurry) setTimeout(() => process.exit(1), hurryMs).unref()
     if (stopping) return
     stopping = true
     setTimeout(() => process.exit(1), stopMs).unref()
-    await started?.then((running) => running.stop()).catch((error) => note(`stopping: ${messageOf(error)}`))
+    await started?.then((running) => running.stop(hurry)).catch((error) => note(`stopping: ${messageOf(error)}`))
     process.exit(0)
   }
   process.on('message', (message: ToChild) => {
-    if (message.t === 'stop') return void stop()
+    if (message.t === 'stop') return void stop(false)
     started = start(message, config, note)
     started.then(
       ({ url }) => tell(url === undefined ? { t: 'ready' } : { t: 'ready', url }),
@@ -51,9 +54,10 @@ export function runChild(
       },
     )
   })
-  // The supervisor is gone: nobody would start the others again or stop the server.
-  process.on('disconnect', () => void stop())
-  process.on('SIGTERM', () => void stop())
+  // The supervisor is gone: nobody would start the others again or stop the server. What work needs may be gone with it,
+  // such as the origin of a demo, so nothing is tried any longer.
+  process.on('disconnect', () => void stop(true))
+  process.on('SIGTERM', () => void stop(false))
   // Ctrl-C reaches the whole process group; the supervisor decides the order of stopping.
   process.on('SIGINT', () => {})
 }

@@ -6,6 +6,7 @@ import { readFileSync, readlinkSync } from 'node:fs'
 import { hostname } from 'node:os'
 import type { Database } from '../ports/database.ts'
 import { type NodeKind, nodesOfHost, removeNodes } from '../store/nodes.ts'
+import { releaseHeldBy } from '../store/shards.ts'
 
 /**
  * This machine since it was started, and the container within it: elsewhere, and after a restart, the same process ids
@@ -21,10 +22,10 @@ export async function removeDeadNeighbours(db: Database, kind: NodeKind): Promis
   const nodes = await nodesOfHost(db, thisHost)
   const dead = nodes.filter((node) => node.kind === kind && !isAlive(node.pid))
   for (const { pid } of dead) endGroup(pid)
-  await removeNodes(
-    db,
-    dead.map((node) => node.id),
-  )
+  const ids = dead.map((node) => node.id)
+  // In this order: a node that is still there is found again by whoever comes next.
+  if (kind === 'shard') await releaseHeldBy(db, ids)
+  await removeNodes(db, ids)
 }
 
 /** Ends what is left of a dead process's group. Its number is given to nobody while the group has members. */

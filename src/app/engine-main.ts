@@ -4,12 +4,13 @@ import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseConnections } from '../connectors/connections.ts'
+import { leaseTimes } from '../core/lease.ts'
 import { type EngineParts, startEngine } from '../engine/engine.ts'
 import { LocalExecutor, localDefaults } from '../executors/local.ts'
 import { openFiles } from '../objects/files.ts'
 import { LogWriter } from '../observe/log-writer.ts'
 import { redactor } from '../observe/redact.ts'
-import { openDatabase } from '../postgres/pool.ts'
+import { openDatabase, openHeartbeat } from '../postgres/pool.ts'
 import { systemClock } from '../time.ts'
 import { attemptEvents } from './attempt-events.ts'
 import { type Orders, runChild, type Started } from './child-process.ts'
@@ -23,8 +24,11 @@ runChild(startEngineProcess)
 
 async function startEngineProcess(orders: Orders, config: Config, note: (line: string) => void): Promise<Started> {
   const nodeId = randomUUID()
-  const db = openDatabase({ url: orders.databaseUrl, applicationName: 'sluice engine', max: 6, lookupsOnly: true })
-  const callsDb = openDatabase({ url: orders.databaseUrl, applicationName: 'sluice engine calls', max: 6 })
+  const place = { url: orders.databaseUrl, applicationName: 'sluice engine', idleInTransactionMs: config.leaseMs }
+  const limits = { max: 6, answerTimeoutMs: 30_000 }
+  const db = openDatabase({ ...place, ...limits, lookupsOnly: true })
+  const callsDb = openDatabase({ ...place, ...limits, applicationName: 'sluice engine calls' })
+  const heartbeat = openHeartbeat(place, leaseTimes(config.leaseMs).answerMs)
   const store = openFiles(join(config.home, 'objects'))
   const direct = {
     db: callsDb,
@@ -57,6 +61,11 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
     host: thisHost,
     pid: process.pid,
     leaseMs: config.leaseMs,
+    heartbeat,
+    abandonConnections: () => {
+      db.abandon()
+      callsDb.abandon()
+    },
     projectDir: config.projectDir,
     retain: {
       historyMs: config.retentionMs,
@@ -69,7 +78,7 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
       await engine.stop()
       await logs.flush()
       await progress.flush()
-      await Promise.all([db.close(), callsDb.close()])
+      await Promise.all([db.close(), callsDb.close(), heartbeat.close()])
     },
   }
 }

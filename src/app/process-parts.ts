@@ -6,7 +6,7 @@ import { messageOf } from '../errors.ts'
 import { openFiles } from '../objects/files.ts'
 import { LogWriter, processLog } from '../observe/log-writer.ts'
 import { redactor } from '../observe/redact.ts'
-import { openDatabase } from '../postgres/pool.ts'
+import { type DatabaseOptions, openDatabase } from '../postgres/pool.ts'
 import type { Capabilities } from '../sdk/context.ts'
 import { logLine } from './attempt-logs.ts'
 import { capabilitiesOver, OpenConnections } from './capabilities/capabilities.ts'
@@ -20,17 +20,12 @@ export async function openProcessParts(
   role: string,
   orders: Orders,
   config: Config,
-  options: { readonly connections: number; readonly statementTimeoutMs?: number },
+  options: Pick<DatabaseOptions, 'max' | 'statementTimeoutMs' | 'answerTimeoutMs' | 'connectTimeoutMs'>,
   note: (line: string) => void,
 ) {
   const nodeId = randomUUID()
-  const { statementTimeoutMs } = options
-  const db = openDatabase({
-    url: orders.databaseUrl,
-    applicationName: `sluice ${role}`,
-    max: options.connections,
-    ...(statementTimeoutMs === undefined ? {} : { statementTimeoutMs }),
-  })
+  const place = { url: orders.databaseUrl, applicationName: `sluice ${role}`, idleInTransactionMs: config.leaseMs }
+  const db = openDatabase({ ...place, ...options })
   const store = openFiles(join(config.home, 'objects'))
   const claimant = `${role} ${nodeId}`
   const calls = directCalls({
@@ -54,12 +49,14 @@ export async function openProcessParts(
   const definitions = await loadVersion(orders.version)
   return {
     nodeId,
+    place,
     db,
     store,
     claimant,
     redact,
     log,
     capabilities,
+    hosts: () => connections.hosts(),
     definitions,
     async close() {
       await connections.close()

@@ -16,7 +16,8 @@ import { type Definitions, loadVersion } from './definitions.ts'
 import { fromLevel } from './log-level.ts'
 
 const [home, projectDir, logLevel] = process.argv.slice(2) as [string, string, Config['logLevel']]
-const send = (message: FromRunner) => process.send?.(message)
+/** What does not get there any more is of no use to anybody: the end of the channel is the end of this process. */
+const send = (message: FromRunner) => process.send?.(message, undefined, undefined, () => {})
 const remote = new RemoteCalls(send)
 const store = openFiles(join(home, 'objects'))
 const versions = new Map<string, Promise<Definitions>>()

@@ -1,7 +1,9 @@
 /** A serving process: holds the port, serves the platform's API and the endpoints of authors. */
 import { openApi } from '../api/server.ts'
 import { messageOf } from '../errors.ts'
+import { roomIn } from '../objects/room.ts'
 import { currentVersion } from '../store/versions.ts'
+import { identify } from '../streams/intake.ts'
 import { systemClock } from '../time.ts'
 import { type Orders, runChild, type Started } from './child-process.ts'
 import type { Config } from './config.ts'
@@ -14,9 +16,17 @@ runChild(startServing)
 
 /** No request of the API may keep the database busy for longer. */
 const statementTimeoutMs = 15_000
+/** Nor wait longer for a connection; whoever asks gets a 503 then. */
+const connectTimeoutMs = 5_000
 
 async function startServing(orders: Orders, config: Config, note: (line: string) => void): Promise<Started> {
-  const parts = await openProcessParts('serving', orders, config, { connections: 8, statementTimeoutMs }, note)
+  const parts = await openProcessParts(
+    'serving',
+    orders,
+    config,
+    { max: 8, statementTimeoutMs, connectTimeoutMs },
+    note,
+  )
   const { db, definitions } = parts
   let manifest = (await currentVersion(db))!
   const refresh = () =>
@@ -37,6 +47,11 @@ async function startServing(orders: Orders, config: Config, note: (line: string)
     capabilities: parts.capabilities,
     startRun: (workflow, params, { idempotencyKey }) =>
       startRun({ db, random, now: systemClock.now }, manifest.hash, workflow, params, idempotencyKey),
+    identify(name, value) {
+      const stream = definitions.streams.get(name)
+      return stream && identify(stream, value)
+    },
+    ready: async () => [{ name: 'storage', ...(await roomIn(config.home)) }],
     clock: systemClock,
     version,
     allowedHosts: [],

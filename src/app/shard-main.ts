@@ -1,4 +1,6 @@
 /** A shard process: runs the steps of streams for the shards it holds, and commits what they return. */
+import { leaseTimes } from '../core/lease.ts'
+import { openHeartbeat } from '../postgres/pool.ts'
 import { documentObjects } from '../store/document-bytes.ts'
 import { openStreams } from '../streams/streams.ts'
 import { type Orders, runChild, type Started } from './child-process.ts'
@@ -6,14 +8,18 @@ import type { Config } from './config.ts'
 import { removeDeadNeighbours, thisHost } from './dead-neighbours.ts'
 import { openProcessParts } from './process-parts.ts'
 import { random } from './random.ts'
+import { keepTelling } from './tell-hosts.ts'
 
 runChild(startShards)
 
 async function startShards(orders: Orders, config: Config, note: (line: string) => void): Promise<Started> {
-  const parts = await openProcessParts('shard', orders, config, { connections: 12 }, note)
+  const parts = await openProcessParts('shard', orders, config, { max: 12, answerTimeoutMs: 30_000 }, note)
+  const heartbeat = openHeartbeat(parts.place, leaseTimes(config.leaseMs).answerMs)
   await removeDeadNeighbours(parts.db, 'shard')
   const streams = await openStreams({
     database: parts.db,
+    heartbeat,
+    abandonConnections: () => parts.db.abandon(),
     streams: [...parts.definitions.streams.values()],
     node: parts.nodeId,
     host: thisHost,
@@ -27,10 +33,15 @@ async function startShards(orders: Orders, config: Config, note: (line: string) 
       note(`${message} ${JSON.stringify(fields)}`)
     },
   })
+  const hush = keepTelling({
+    ...{ db: parts.db, node: parts.nodeId, hosts: parts.hosts, redact: parts.redact },
+    everyMs: config.leaseMs / 3,
+  })
   return {
-    async stop() {
-      await streams.stop()
-      await parts.close()
+    async stop(hurry) {
+      hush()
+      await streams.stop(hurry ? 0 : undefined)
+      await Promise.all([parts.close(), heartbeat.close()])
     },
   }
 }

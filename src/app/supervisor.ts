@@ -2,11 +2,13 @@
  * Starts and watches the processes of one machine: the embedded PostgreSQL (unless a server is given), the engine with
  * its runners, the shard processes, and the serving process. Processes load their code while the database starts.
  *
- * 1. One supervisor per home: a second one is refused while the first lives.
+ * 1. One supervisor per home: a second one is refused while the first lives. Processes of one that was killed have ended
+ *    before those of the next begin to work.
  * 2. Stopping goes against the flow of work: first what lets work in, then what does it, at last the database.
  */
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { messageOf, SluiceError } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
 import { type EmbeddedServer, startEmbedded } from '../postgres/embedded.ts'
@@ -20,6 +22,10 @@ import { Child, type Role } from './child.ts'
 import type { Orders } from './child-process.ts'
 import { type Config, childEnvironment } from './config.ts'
 import { FollowFiles } from './follow-files.ts'
+import { StartedProcesses } from './started-processes.ts'
+
+/** How long a start waits for a database that was there before. */
+const longestOutageMs = 30_000
 
 export type SupervisedRole = 'api' | 'engine' | 'worker' | 'stream'
 
@@ -52,6 +58,10 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
       'CONFLICT',
       `Sluice runs on ${config.home} already; stop it first, or use another SLUICE_HOME`,
     )
+  // Of one that was killed: from now on a record is that of the supervisor that holds the lock.
+  await rm(join(config.home, 'server.json'), { force: true })
+  const processes = new StartedProcesses(config.home)
+  const leftovers = processes.endLeftovers(log)
   const environment = childEnvironment(config, { database: true, secrets: true })
   const children = rolesOf(options).map((role) => ({
     role,
@@ -61,6 +71,7 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
       environment: { ...environment },
       secrets: config.secrets.reveal(),
       log,
+      processes,
     }),
   }))
   let server: EmbeddedServer | undefined
@@ -82,12 +93,13 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     const [{ databaseUrl }, version] = await Promise.all([
       opening,
       build({ projectDir: options.projectDir, home: config.home }),
+      leftovers,
     ])
-    await deploy(databaseUrl, version, log)
+    await persistently(() => deploy(databaseUrl, version, log))
     const orders = ordersFor(databaseUrl, version)
     const urls = await Promise.all(children.map(({ child }) => child.go(orders)))
     const url = urls.find((found) => found !== undefined) ?? ''
-    await writeFile(join(config.home, 'server.json'), JSON.stringify({ url, pid: process.pid }), { mode: 0o600 })
+    await writeRecord(config.home, { url, pid: process.pid })
     if (options.watch) following = followChanges(options, databaseUrl, version, children)
     return { url, stop: stopAll }
   } catch (error) {
@@ -97,6 +109,13 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     await stopAll()
     throw error
   }
+}
+
+/** Who reads it sees all of it or nothing. */
+async function writeRecord(home: string, record: { readonly url: string; readonly pid: number }): Promise<void> {
+  const file = join(home, 'server.json')
+  await writeFile(`${file}.new`, JSON.stringify(record), { mode: 0o600 })
+  await rename(`${file}.new`, file)
 }
 
 function ordersFor(databaseUrl: string, version: Version): Orders {
@@ -152,10 +171,11 @@ async function openServer(
   config: Config,
   log: (line: string) => void,
 ): Promise<{ databaseUrl: string; server: EmbeddedServer | undefined }> {
-  const server = config.databaseUrl === undefined ? await startEmbedded({ home: config.home, log }) : undefined
+  const server =
+    config.databaseUrl === undefined ? await startEmbedded({ home: config.home, log, keepUp: true }) : undefined
   const databaseUrl = config.databaseUrl ?? server!.url
   try {
-    await withDatabase(databaseUrl, (db) => migrate(db))
+    await (server === undefined ? once : persistently)(() => withDatabase(databaseUrl, (db) => migrate(db)))
   } catch (error) {
     await server?.stop()
     throw error
@@ -170,6 +190,22 @@ async function deploy(databaseUrl: string, { manifest }: Version, log: (line: st
     await deployVersion(db, manifest)
     for (const { name, partitions } of manifest.topics) await ensureTopic(db, name, partitions)
   })
+}
+
+const once = <T>(work: () => Promise<T>): Promise<T> => work()
+
+/** A server that was there a moment ago, and dies now, is there again soon. */
+async function persistently<T>(work: () => Promise<T>): Promise<T> {
+  const giveUpAt = performance.now() + longestOutageMs
+  for (;;) {
+    try {
+      return await work()
+    } catch (thrown) {
+      const passes = thrown instanceof SluiceError && thrown.code === 'DATABASE_UNREACHABLE'
+      if (!passes || performance.now() > giveUpAt) throw thrown
+      await delay(100)
+    }
+  }
 }
 
 async function withDatabase<T>(url: string, work: (db: Database) => Promise<T>): Promise<T> {

@@ -34,7 +34,7 @@ export async function startSluice(
   environment: NodeJS.ProcessEnv,
   origin: string | undefined,
   signal: AbortSignal,
-): Promise<{ readonly url: string; readonly said: readonly string[] }> {
+): Promise<{ readonly url: string; readonly said: readonly string[]; readonly hasEnded: () => boolean }> {
   const web = { kind: 'fetch', timeout: '60s', rewrite: [{ from: 'https://picsum.photos', to: origin }] }
   const child = spawn(process.execPath, ['bin/sluice.mjs', 'serve', '--port', '0'], {
     cwd: root,
@@ -44,7 +44,8 @@ export async function startSluice(
   background.push(stopping(child))
   const said: string[] = []
   const line = await firstLine(child, 'stderr', /ready at http/, signal, said)
-  return { url: /http:\/\/[^\s/]+:\d+/.exec(line)?.[0] as string, said }
+  const url = /http:\/\/[^\s/]+:\d+/.exec(line)?.[0] as string
+  return { url, said, hasEnded: () => child.exitCode !== null || child.signalCode !== null }
 }
 
 /** The first line that matches; what came instead is the error when the process ends before. Reads on, for `said`. */

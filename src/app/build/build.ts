@@ -9,6 +9,7 @@
  */
 import { mkdir, readFile, realpath } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import type { Manifest } from '../../core/manifest.ts'
 import { messageOf, SluiceError } from '../../errors.ts'
 import { readRecord } from './last-build.ts'
 import type { Settled, Version } from './version.ts'
@@ -45,8 +46,17 @@ async function unchanged({ projectDir, versions }: Settled): Promise<Version | u
   const record = await readRecord(projectDir, versions)
   if (record === undefined) return undefined
   const folder = join(versions, record.hash)
-  const manifest = await readFile(join(folder, 'manifest.json'), 'utf8').catch(() => undefined)
+  const manifest = await readManifest(folder)
   if (manifest === undefined) return undefined
   // The faults in it may be those of a file that has come and gone since: a build with faults leaves no record.
-  return { manifest: { ...JSON.parse(manifest), faults: [] }, folder, project: record.project }
+  return { manifest: { ...manifest, faults: [] }, folder, project: record.project }
+}
+
+/** Undefined where there is none, or only a part of one: a machine may go down while it is written. */
+async function readManifest(folder: string): Promise<Manifest | undefined> {
+  try {
+    return JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8')) as Manifest
+  } catch {
+    return undefined
+  }
 }

@@ -17,11 +17,20 @@ export interface BuildRecord {
 
 const recordFile = (versions: string) => join(versions, 'last-build.json')
 
+/** Undefined where there is none, or only a part of one: a machine may go down while it is written. */
+async function readNote(versions: string): Promise<(BuildRecord & { platform: string }) | undefined> {
+  try {
+    return JSON.parse(await readFile(recordFile(versions), 'utf8')) as BuildRecord & { platform: string }
+  } catch {
+    return undefined
+  }
+}
+
 /** Gives the note if everything it speaks of is still as it was. */
 export async function readRecord(projectDir: string, versions: string): Promise<BuildRecord | undefined> {
-  const text = await readFile(recordFile(versions), 'utf8').catch(() => undefined)
-  if (text === undefined) return undefined
-  const { platform, ...record } = JSON.parse(text) as BuildRecord & { platform: string }
+  const note = await readNote(versions)
+  if (note === undefined) return undefined
+  const { platform, ...record } = note
   if (platform !== (await platformOf(projectDir))) return undefined
   const files = await findDefinitionFiles(projectDir, record.project.definitions)
   if (files.join('\n') !== record.files.join('\n')) return undefined
@@ -31,8 +40,7 @@ export async function readRecord(projectDir: string, versions: string): Promise<
 
 /** Paths, relative to the project, of all that the last build without faults read. */
 export async function knownInputs(versions: string): Promise<string[]> {
-  const text = await readFile(recordFile(versions), 'utf8').catch(() => undefined)
-  return text === undefined ? [] : Object.keys((JSON.parse(text) as BuildRecord).inputs)
+  return Object.keys((await readNote(versions))?.inputs ?? {})
 }
 
 export async function writeRecord(versions: string, record: BuildRecord, projectDir: string): Promise<void> {

@@ -48,6 +48,8 @@ export const ownCommands = [
   'cancel',
   'streams',
   'dead-letters',
+  'backup',
+  'restore',
   'check',
   'doctor',
   'migrate',
