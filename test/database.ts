@@ -5,6 +5,7 @@ import { statement } from '../src/ports/database.ts'
 import { startEmbedded } from '../src/postgres/embedded.ts'
 import { type DatabaseOptions, openDatabase } from '../src/postgres/pool.ts'
 import { type MigrationFolder, migrate, platformMigrations, readMigrations } from '../src/store/migrate.ts'
+import type { TestServer } from './global-setup.ts'
 
 export interface TestDatabase {
   readonly db: Database
@@ -39,7 +40,7 @@ export async function testDatabase(wishes: TestDatabaseOptions = {}): Promise<Te
       : await makeTemplate(serverUrl, [platformMigrations, ...(wishes.apps ?? [])])
   const name = `sluice_test_${randomBytes(6).toString('hex')}`
   // Measured without fsync: 8 ms by files, 17 ms by WAL; with fsync WAL is quicker.
-  const strategy = inject('testServer').url === undefined ? 'FILE_COPY' : 'WAL_LOG'
+  const strategy = testServer().url === undefined ? 'FILE_COPY' : 'WAL_LOG'
   await administer(`CREATE DATABASE ${name} TEMPLATE ${template} STRATEGY ${strategy}`)
   const url = urlOf(serverUrl, name)
   const options = { url, applicationName: 'sluice test', max: wishes.max ?? 5 }
@@ -55,11 +56,17 @@ export async function testDatabase(wishes: TestDatabaseOptions = {}): Promise<Te
   }
 }
 
+/** As the run's global set-up says; a process that a test has started is told by it. */
+function testServer(): TestServer {
+  const told = process.env.SLUICE_TEST_SERVER
+  return told === undefined ? inject('testServer') : JSON.parse(told)
+}
+
 let starting: Promise<string> | undefined
 
 /** Address of the run's server. Workers never stop it: it goes on between test files and is stopped by the global set-up. */
 function testServerUrl(): Promise<string> {
-  const { url, home } = inject('testServer')
+  const { url, home } = testServer()
   const settings = { fsync: 'off', full_page_writes: 'off', max_wal_size: '256MB', max_connections: '200' }
   starting ??= url === undefined ? startEmbedded({ home, settings }).then((server) => server.url) : Promise.resolve(url)
   return starting

@@ -107,7 +107,7 @@ describe('a fault', () => {
   it('of taking runs, after they were taken, strands none', async () => {
     let lose = 2
     await world.engine({
-      leaseMs: 600,
+      leaseMs: 2_000,
       wrap: around(async (sql, _, go) => {
         const rows = await go()
         if (sql.name === 'runs.claim' && rows.length > 0 && lose > 0) {
@@ -129,7 +129,7 @@ describe('a fault', () => {
     await world.db.execute(lapse)
     let lose = 2
     await world.engine({
-      leaseMs: 600,
+      leaseMs: 2_000,
       wrap: around(async (sql, _, go) => {
         if (sql.name === 'tasks.read_run' && lose > 0) {
           lose -= 1
@@ -213,7 +213,7 @@ describe('another engine', () => {
   })
 
   it('took this one for dead: it comes back and goes on with what nobody took', async () => {
-    const engine = await world.engine({ leaseMs: 600 })
+    const engine = await world.engine({ leaseMs: 2_000 })
     const id = await world.start('gated', world.place('back'))
     await world.started('back')
     await world.db.execute(forgetNodes)

@@ -13,20 +13,22 @@ import { ProgressWriter } from '../src/app/progress-writer.ts'
 import { startRun } from '../src/app/start-run.ts'
 import { parseConnections } from '../src/connectors/connections.ts'
 import { parseSecrets } from '../src/connectors/secrets.ts'
-import { type RunState, mayBecome as runMayBecome } from '../src/core/run-state.ts'
-import { mayBecome, type TaskState } from '../src/core/task-state.ts'
+import { leaseTimes } from '../src/core/lease.ts'
+import type { RunState } from '../src/core/run-state.ts'
+import type { TaskState } from '../src/core/task-state.ts'
 import { type Engine, startEngine } from '../src/engine/engine.ts'
 import { LocalExecutor, type LocalSettings, localDefaults } from '../src/executors/local.ts'
 import { openFiles } from '../src/objects/files.ts'
 import { LogWriter } from '../src/observe/log-writer.ts'
 import { redactor } from '../src/observe/redact.ts'
 import { type Database, statement } from '../src/ports/database.ts'
-import { openDatabase } from '../src/postgres/pool.ts'
+import { openDatabase, openHeartbeat } from '../src/postgres/pool.ts'
 import { putInbox } from '../src/store/inbox.ts'
 import { ensureTopic } from '../src/store/topics.ts'
 import { deployVersion } from '../src/store/versions.ts'
 import { type Clock, systemClock } from '../src/time.ts'
 import { type TestDatabase, testDatabase } from './database.ts'
+import { type Breach, breaches, type CheckOptions, Memory } from './invariants/check.ts'
 
 export interface EngineOptions {
   readonly settings?: Partial<LocalSettings>
@@ -37,6 +39,8 @@ export interface EngineOptions {
   /** Around the engine's database. */
   readonly wrap?: (db: Database) => Database
   readonly fork?: () => ChildProcess
+  /** Where the engine finds the database; default directly. */
+  readonly url?: string
 }
 
 export interface RunningEngine {
@@ -84,25 +88,10 @@ const logRows = statement<{
   'test.log',
   'select run_id, seq, node, map_index, attempt, from_state, to_state from sluice.transitions order by run_id, seq',
 )
-const allRuns = statement<{
-  id: string
-  state: RunState
-  seq: number
-  started_at: Date | null
-  finished_at: Date | null
-}>('test.all-runs', 'select id, state, seq, started_at, finished_at from sluice.runs')
-const allTasks = statement<{
-  run_id: string
-  node: number
-  map_index: number
-  state: TaskState
-  attempt: number
-  token: number | null
-}>('test.all-tasks', 'select run_id, node, map_index, state, attempt, token from sluice.tasks')
-
 export class EngineWorld {
   readonly #test: TestDatabase
   readonly #engines = new Set<RunningEngine>()
+  readonly #memory = new Memory()
   readonly dir: string
   readonly version: Version
   readonly db: Database
@@ -114,12 +103,13 @@ export class EngineWorld {
     this.db = test.db
   }
 
-  static async open(): Promise<EngineWorld> {
+  /** `project` is a folder of `test/programs`. */
+  static async open(project = 'engine-project'): Promise<EngineWorld> {
     const dir = await mkdtemp(join(tmpdir(), 'sluice-engine-'))
     await symlink(join(import.meta.dirname, '../node_modules'), join(dir, 'node_modules'))
     const [test, version] = await Promise.all([
       testDatabase({ max: 8 }),
-      build({ projectDir: join(import.meta.dirname, 'programs/engine-project'), home: join(dir, 'home') }),
+      build({ projectDir: join(import.meta.dirname, 'programs', project), home: join(dir, 'home') }),
     ])
     if (version.manifest.faults.length > 0) throw new Error(JSON.stringify(version.manifest.faults))
     await deployVersion(test.db, version.manifest)
@@ -135,7 +125,11 @@ export class EngineWorld {
 
   async engine(options: EngineOptions = {}): Promise<RunningEngine> {
     const nodeId = randomUUID()
-    const pool = openDatabase({ ...this.#test.options, applicationName: `engine ${nodeId}`, max: 4 })
+    const { url = this.#test.url, leaseMs = 10_000 } = options
+    const place = { url, applicationName: `engine ${nodeId}`, idleInTransactionMs: leaseMs }
+    const pool = openDatabase({ ...place, max: 4 })
+    const heartbeat = openHeartbeat(place, leaseTimes(leaseMs).answerMs)
+    const guardedHeartbeat = breakable(heartbeat)
     const guarded = breakable(pool)
     const db = options.wrap ? options.wrap(guarded.db) : guarded.db
     const store = openFiles(join(this.dir, 'home/objects'))
@@ -169,7 +163,9 @@ export class EngineWorld {
       note,
       host: 'test',
       pid: process.pid,
-      leaseMs: options.leaseMs ?? 10_000,
+      leaseMs,
+      heartbeat: guardedHeartbeat.db,
+      abandonConnections: () => pool.abandon(),
       projectDir: this.dir,
       retain: { historyMs: 86_400_000, store, removeVersion: async () => {} },
       ...(options.maxRuns === undefined ? {} : { maxRuns: options.maxRuns }),
@@ -177,7 +173,7 @@ export class EngineWorld {
     const end = async (work: () => Promise<void>) => {
       if (!this.#engines.delete(running)) return
       await work()
-      await pool.close()
+      await Promise.all([pool.close(), heartbeat.close()])
     }
     const running: RunningEngine = {
       nodeId,
@@ -188,6 +184,7 @@ export class EngineWorld {
       crash: () =>
         end(async () => {
           guarded.breakNow()
+          guardedHeartbeat.breakNow()
           await executor.stop()
           await engine.stop().catch(() => {})
         }),
@@ -259,50 +256,10 @@ export class EngineWorld {
     await until('the end of all runs', async () => (await this.db.query(unfinished))[0]!.count === 0)
   }
 
-  /** What must always hold, checked on the rows alone: legal edges, no gaps, replay equals current, nothing live at an end. */
-  async breaches(): Promise<string[]> {
-    const found: string[] = []
-    const state = new Map<string, string>()
-    const attempts = new Map<string, number>()
-    const seqs = new Map<string, number>()
-    for (const row of await this.log()) {
-      const key = row.node < 0 ? row.run_id : `${row.run_id} ${row.node} ${row.map_index}`
-      const before = state.get(key) ?? (row.node < 0 ? 'queued' : 'none')
-      const edge = `${key}: ${row.from_state} -> ${row.to_state}`
-      if (row.seq !== (seqs.get(row.run_id) ?? 0) + 1) found.push(`${edge} has number ${row.seq}`)
-      seqs.set(row.run_id, row.seq)
-      if (before !== row.from_state) found.push(`${edge} but it was ${before}`)
-      const legal =
-        row.node < 0
-          ? runMayBecome(row.from_state as RunState, row.to_state as RunState)
-          : mayBecome(row.from_state as TaskState, row.to_state as TaskState)
-      if (!legal) found.push(`${edge} is not legal`)
-      if (row.to_state === 'running' && row.node >= 0) {
-        if (row.attempt !== (attempts.get(key) ?? 0) + 1) found.push(`${edge} is attempt ${row.attempt}`)
-        attempts.set(key, row.attempt)
-      }
-      state.set(key, row.to_state)
-    }
-    const runs = await this.db.query(allRuns)
-    const ended = new Set<string>()
-    for (const run of runs) {
-      const finished = !['queued', 'running'].includes(run.state)
-      if (finished) ended.add(run.id)
-      if ((state.get(run.id) ?? 'queued') !== run.state)
-        found.push(`${run.id} is ${run.state}, not ${state.get(run.id)}`)
-      if ((seqs.get(run.id) ?? 0) !== run.seq) found.push(`${run.id} has sequence ${run.seq}, not ${seqs.get(run.id)}`)
-      if (finished !== (run.finished_at !== null)) found.push(`${run.id} is ${run.state}, finished ${run.finished_at}`)
-    }
-    const tasks = await this.db.query(allTasks)
-    for (const task of tasks) {
-      const key = `${task.run_id} ${task.node} ${task.map_index}`
-      if (state.get(key) !== task.state) found.push(`${key} is ${task.state}, not ${state.get(key)}`)
-      if ((task.token !== null) !== (task.state === 'running'))
-        found.push(`${key} is ${task.state}, token ${task.token}`)
-      if (ended.has(task.run_id) && ['running', 'up_for_retry'].includes(task.state))
-        found.push(`${key} is ${task.state} in a run that has ended`)
-    }
-    return found
+  /** What must hold at every instant (test/invariants), and since the last time it was asked. */
+  breaches(options: CheckOptions = {}): Promise<readonly Breach[]> {
+    const objects = openFiles(join(this.dir, 'home/objects'))
+    return breaches(this.db, { objects, memory: this.#memory, ...options })
   }
 
   get options() {
@@ -314,12 +271,15 @@ export class EngineWorld {
   }
 }
 
+/** How long `until` waits. */
+export const patience = { ms: 20_000 }
+
 /** Asks again and again for what no event tells; 20 s at most. */
 export async function until(
   what: string | (() => Promise<string> | string),
   holds: () => Promise<boolean> | boolean,
 ): Promise<void> {
-  const deadline = performance.now() + 20_000
+  const deadline = performance.now() + patience.ms
   while (!(await holds())) {
     if (performance.now() > deadline)
       throw new Error(`waited in vain for ${typeof what === 'string' ? what : await what()}`)
@@ -339,6 +299,7 @@ function breakable(db: Database): { db: Database; breakNow(): void } {
       query: (sql, values) => (broken ? gone() : db.query(sql, values)),
       execute: (sql, values) => (broken ? gone() : db.execute(sql, values)),
       copyIn: (sql, rows) => (broken ? gone() : db.copyIn(sql, rows)),
+      copyOut: (sql, take) => (broken ? gone() : db.copyOut(sql, take)),
       script: (sql) => (broken ? gone() : db.script(sql)),
       transaction: (work) => (broken ? gone() : db.transaction(work)),
       listen: (channel, onNotify, onReconnect) => db.listen(channel, onNotify, onReconnect),

@@ -10,7 +10,10 @@ import { join } from 'node:path'
 import pg from 'pg'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openFiles } from '../src/objects/files.ts'
 import { startEmbedded } from '../src/postgres/embedded.ts'
+import { openDatabase } from '../src/postgres/pool.ts'
+import { breaches, type CheckOptions } from './invariants/check.ts'
 import { type Project, projectOf, type RunningSluice, sluice, startSluice, until } from './sluice-process.ts'
 
 const app = join(import.meta.dirname, '../apps/images')
@@ -73,6 +76,18 @@ async function rows<Row extends pg.QueryResultRow>(sql: string): Promise<Row[]> 
     return (await client.query<Row>(sql)).rows
   } finally {
     await client.end()
+    await embedded.stop()
+  }
+}
+
+/** What does not hold by now (test/invariants), of rows, objects and files. */
+async function breachesNow(options: CheckOptions) {
+  const embedded = await startEmbedded({ home: project.home })
+  const db = openDatabase({ url: embedded.url, applicationName: 'sluice test', max: 2 })
+  try {
+    return await breaches(db, { objects: openFiles(join(project.home, 'objects')), home: project.home, ...options })
+  } finally {
+    await db.close()
     await embedded.stop()
   }
 }
@@ -146,6 +161,7 @@ describe('a catalog', () => {
       select encode(sha256, 'hex') as sha256 from sluice.object_refs
       where referrer_kind = 'document' and referrer_id = 'catalogs/sample'`)
     expect(kept).toEqual([{ sha256: sha256(bytes) }])
+    expect(await breachesNow({ atRest: true })).toEqual([])
   })
 
   it('gives nothing new when it comes again', async () => {

@@ -13,6 +13,7 @@ import type { ShardLimits } from '../src/streams/limits.ts'
 import { Shard } from '../src/streams/shard.ts'
 import { systemClock } from '../src/time.ts'
 import { type TestDatabase, testDatabase } from './database.ts'
+import { type Breach, breaches, type CheckOptions, Memory } from './invariants/check.ts'
 
 /** Objects for streams that put none. */
 export const noObjects: DocumentObjects = {
@@ -20,6 +21,7 @@ export const noObjects: DocumentObjects = {
   read: (sha256) => Promise.reject(new SluiceError('OBJECT_NOT_FOUND', sha256)),
   refer: (_, references) =>
     references.length === 0 ? Promise.resolve() : Promise.reject(new SluiceError('OBJECT_NOT_FOUND', 'no objects')),
+  release: () => Promise.resolve(),
 }
 
 const nothing = () => {}
@@ -52,6 +54,7 @@ export interface OpenOptions {
 export class StreamWorld {
   readonly #test: TestDatabase
   readonly #shards = new Set<Shard>()
+  readonly #memory = new Memory()
   readonly db: Database
 
   private constructor(test: TestDatabase) {
@@ -151,6 +154,11 @@ export class StreamWorld {
 
   documents(collection: string): Promise<{ key: string; recordId: string | null; body: Record<string, unknown> }[]> {
     return this.db.query(documentsStatement, [collection])
+  }
+
+  /** What must hold at every instant (test/invariants), and since the last time it was asked. */
+  breaches(options: CheckOptions = {}): Promise<readonly Breach[]> {
+    return breaches(this.db, { memory: this.#memory, ...options })
   }
 
   waiting(stream: string): Promise<{ offset: number; state: string; attempts: number }[]> {
