@@ -52,6 +52,7 @@ it('are what the OpenAPI document says, field by field', async () => {
     ['GET /api/v1/workflows', '/api/v1/workflows'],
     ['GET /api/v1/workflows/{name}', '/api/v1/workflows/catalog'],
     ['POST /api/v1/workflows/{name}/runs', '/api/v1/workflows/catalog/runs', { params: { file: 'a' } }],
+    ['GET /api/v1/hosts', '/api/v1/hosts'],
     ['GET /api/v1/runs', '/api/v1/runs'],
     ['GET /api/v1/runs/{id}', `/api/v1/runs/${run}`],
     ['GET /api/v1/runs/{id}/tasks', `/api/v1/runs/${run}/tasks`],
