@@ -6,7 +6,7 @@
  *    (`withoutBackup`).
  * 2. A restore is one transaction, too, with the tables and their rows: it is there whole or not at all. It holds the lock
  *    of the migrators, so a Sluice that starts meanwhile waits for it.
- * 3. What held leases when the backup was taken holds nothing any more: nodes and claims are left out, epochs and tokens
+ * 3. What held leases when the backup was taken holds nothing any more: nodes, what they say, and claims are left out, epochs and tokens
  *    become others that nobody was ever given.
  */
 import { SluiceError } from '../errors.ts'
@@ -80,7 +80,7 @@ const tablesStatement = statement<BackedTable>(
     select c.oid, o.nspname as schema, c.relname as name
     from pg_class c join owned o on o.oid = c.relnamespace
     where c.relkind in ('r', 'p') and not c.relispartition
-      and not (o.nspname = 'sluice' and c.relname in ('migrations', 'nodes', 'object_claims'))
+      and not (o.nspname = 'sluice' and c.relname in ('migrations', 'nodes', 'fetch_hosts', 'object_claims'))
   )
   select k.schema, k.name, columns.names as columns,
     (select coalesce(sum(pg_table_size(t.relid)), 0)::bigint from pg_partition_tree(k.oid) t)

@@ -19,23 +19,19 @@ export interface ReplaySelection extends DeadLetterFilter {
 export interface Replayed {
   /** Records that wait again. */
   readonly replayed: number
-  /** Records that were asked for and are still dead: their shards have no room for more waiting records now. */
+  /** Records that were asked for and are still dead: more than one replay takes. */
   readonly remaining: number
   /** Of the ids and letters that were named: those that are no dead letters, or not any more. */
   readonly notDead: readonly string[]
 }
 
-const lockStatement = statement<{ partition: number; room: number; at: Date }>(
+const lockStatement = statement<{ partition: number; at: Date }>(
   'dead-letters.lock-shards',
   `
-  select partition, greatest(sluice.sluice_now(), folded_through) as at,
-    greatest(0, $2 - (
-      select count(*) from sluice.stream_waiting w
-      where w.stream = s.stream and w.partition = s.partition and w.state <> 'dead'
-    ))::int as room
-  from sluice.shards s where stream = $1
+  select partition, greatest(sluice.sluice_now(), folded_through) as at
+  from sluice.shards where stream = $1
   order by partition
-  for no key update of s`,
+  for no key update`,
 )
 
 const notDeadStatement = statement<{ name: string }>(
@@ -103,8 +99,8 @@ const countStatement = statement<{ remaining: number }>(
 export interface ReplayOptions {
   /** In a distinct stream what died with the same key comes along, and ends as its first record ends. */
   readonly distinct: boolean
-  /** Records that wait in one shard at most; default 10,000. */
-  readonly maxWaiting?: number
+  /** Letters of one shard that one replay takes at most, for its transaction holds up the shards; default 10,000. */
+  readonly maxOfShard?: number
 }
 
 /** Replays in a transaction of its own. */
@@ -122,17 +118,16 @@ export async function replayWithin(
   session: Session,
   stream: string,
   { ids, letters, reason, key, since }: ReplaySelection,
-  { distinct, maxWaiting = 10_000 }: ReplayOptions,
+  { distinct, maxOfShard = 10_000 }: ReplayOptions,
 ): Promise<Replayed> {
-  const shards = await session.query(lockStatement, [stream, maxWaiting])
+  const shards = await session.query(lockStatement, [stream])
   const wanted = [stream, ids ?? null, letters ?? null, reason ?? null, key ?? null, since ?? null]
   const notDead = await session.query(notDeadStatement, [stream, ids ?? [], letters ?? []])
   const alongKeys = distinct ? (await session.query(keysStatement, wanted)).map((row) => row.key) : []
   const replayedKeys: string[] = []
   let replayed = 0
-  for (const { partition, room, at } of shards) {
-    if (room === 0) continue
-    const [done] = await session.query(replayStatement, [...wanted, alongKeys, partition, room, at])
+  for (const { partition, at } of shards) {
+    const [done] = await session.query(replayStatement, [...wanted, alongKeys, partition, maxOfShard, at])
     replayed += done!.replayed
     replayedKeys.push(...done!.keys)
   }

@@ -183,7 +183,7 @@ describe('a shard', () => {
     expect(await balanced(one.name)).toMatchObject({ written: 3, dead: 2, waiting: 1 })
     await world.runToRest(one.definition)
     expect(await balanced(one.name)).toMatchObject({ written: 4, dead: 2, pending: 0 })
-    expect(await replayDeadLetters(world.db, one.name, {}, { distinct: false, maxWaiting: 1 })).toEqual({
+    expect(await replayDeadLetters(world.db, one.name, {}, { distinct: false, maxOfShard: 1 })).toEqual({
       replayed: 1,
       remaining: 1,
       notDead: [],

@@ -209,7 +209,7 @@ function replayRoute(context: ApiContext): Route {
     answers: {
       200: {
         description:
-          'How many wait again, how many had no room and are still dead, and which of those named are not dead',
+          'How many wait again, how many more would fit and are still dead, and which of those named are not dead',
         schema: z.object({ replayed: count, remaining: count, notDead: z.array(z.string()) }),
       },
     },
