@@ -118,9 +118,10 @@ export class EngineWorld {
   }
 
   async close(): Promise<void> {
-    for (const engine of this.#engines) await engine.crash()
+    const ends = await Promise.allSettled([...this.#engines].map((engine) => engine.crash()))
     await this.#test.drop()
     await rm(this.dir, { recursive: true, force: true })
+    for (const end of ends) if (end.status === 'rejected') throw end.reason
   }
 
   async engine(options: EngineOptions = {}): Promise<RunningEngine> {
@@ -172,7 +173,12 @@ export class EngineWorld {
     })
     const end = async (work: () => Promise<void>) => {
       if (!this.#engines.delete(running)) return
-      await work()
+      try {
+        await inTime(`the end of engine ${nodeId}`, work())
+      } finally {
+        // One that does not end leaves no processes behind either.
+        for (const child of forked) child.kill('SIGKILL')
+      }
       await Promise.all([pool.close(), heartbeat.close()])
     }
     const running: RunningEngine = {
@@ -191,7 +197,7 @@ export class EngineWorld {
       stop: () =>
         end(async () => {
           await engine.stop()
-          await logs.flush()
+          await Promise.all([logs.flush(), progress.flush()])
         }),
     }
     this.#engines.add(running)
@@ -284,6 +290,17 @@ export async function until(
     if (performance.now() > deadline)
       throw new Error(`waited in vain for ${typeof what === 'string' ? what : await what()}`)
     await delay(10)
+  }
+}
+
+/** Waits for work as long as `until` does. */
+export async function inTime<T>(what: string, work: Promise<T>): Promise<T> {
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(() => late.reject(new Error(`waited in vain for ${what}`)), patience.ms)
+  try {
+    return await Promise.race([work, late.promise])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

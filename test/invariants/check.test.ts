@@ -144,6 +144,13 @@ describe('of an engine at work', () => {
     expect(found).toContain(3)
     expect(found).toContain(4)
   })
+
+  it('3: another owner under the same epoch is found', async () => {
+    const memory = new Memory()
+    await breaches(world.db, { memory })
+    const taken = `update sluice.runs set node_id = gen_random_uuid() where workflow = 'stages'`
+    expect(await brokenBy(world, taken, { memory })).toEqual([3])
+  })
 })
 
 describe('of streams', () => {
@@ -182,6 +189,16 @@ describe('of streams', () => {
     [1, 'a record that is gone', `delete from sluice.topic_records where "offset" = 3`],
     [2, 'an id that was not taken', `delete from sluice.topic_ids where id = 'id-5'`],
     [3, 'a holder without a lease', `update sluice.shards set holder = gen_random_uuid(), lease_until = null`],
+    [
+      7,
+      'an error of an attempt that never was',
+      `update sluice.stream_waiting set errors = jsonb_set(errors, '{1,attempt}', '3') where state = 'dead'`,
+    ],
+    [
+      7,
+      'an attempt without its error',
+      `update sluice.stream_waiting set attempts = attempts + 1 where state = 'dead'`,
+    ],
     [9, 'a record that waits at rest', `update sluice.stream_waiting set state = 'waiting' where "offset" < 20`],
     [11, 'an offset without rows', `update sluice.shards set committed_offset = committed_offset - 1`],
     [11, 'a batch that is gone', `delete from sluice.ledger_batches where from_offset = 0`],

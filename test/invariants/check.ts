@@ -7,10 +7,10 @@
  *  4. Only legal edges; an end is final; the replay of the log gives the rows as they are.
  *  5. No task starts, and none is left out, before its rule says so.
  *  6. Limits hold at every instant.
- *  7. Attempts stay within their policy; losses of the infrastructure are counted apart.
+ *  7. Attempts stay within their policy, each failure is told once; losses of the infrastructure are counted apart.
  *  8. A finished run has no live task, token, timer or process.
  *  9. After the faults everything ends; nothing says that it runs past its owner's lease and a grace.
- * 10. Timers are never early; each tick that is due is accounted for, once.
+ * 10. Timers are never early; each tick that is due is accounted for, once, as its plan's catch-up says.
  * 11. The ledger balances, its terms are disjoint, the order per key is kept within a partition.
  * 12. After a grace there are no orphans: rows, files, temporary files; what is referred to is there, whole.
  * 13. A planted secret shows up in no log, row, file or text.

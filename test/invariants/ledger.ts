@@ -178,6 +178,38 @@ export const ledgerInvariants: readonly Invariant[] = [
      from sluice.stream_waiting where jsonb_array_length(errors) > 20 or replays < 0 or earlier_attempts < 0`,
   ),
 
+  /** 7. The errors of a record are those of its attempts, one by one, anew after each replay; the last is the last attempt's. */
+  always(
+    7,
+    'ledger.errors',
+    `with errors as (
+       select w.stream, w.partition, w."offset", w.state, w.attempts, w.replays, w.reason as given, e.nth,
+         jsonb_array_length(w.errors) as kept, e.error ->> 'reason' as reason, (e.error ->> 'attempt')::int as attempt,
+         lag((e.error ->> 'attempt')::int) over (partition by w.stream, w.partition, w."offset" order by e.nth) as before
+       from sluice.stream_waiting w, jsonb_array_elements(w.errors) with ordinality as e (error, nth)
+     )
+     select format('%s/%s/%s (%s, %s attempts, %s replays): error %s, "%s", is of attempt %s after attempt %s', stream, partition, "offset",
+       state, attempts, replays, nth, reason, attempt, coalesce(before::text, 'none')) as what
+     from errors
+     -- Reasons of other names may tell of a try that does not count, as when a host rests.
+     where (reason = 'failed' and attempt <> coalesce(before, 0) + 1 and not (attempt = 1 and replays > 0) and not (nth = 1 and kept = 20))
+       or (reason = 'failed' and given = 'failed' and nth = kept and state <> 'waiting' and attempt <> attempts)`,
+  ),
+
+  /** 11. What counts as the duplicate of another record is of one that was not dead then. */
+  always(
+    11,
+    'ledger.duplicates',
+    `with deaths as (
+       select stream, record_id, at, case when outcome = 'dead' then 1 else -1 end as step
+       from sluice.ledger_records where outcome = 'dead' or was = 'dead'
+     )
+     select format('%s/%s/%s (%s) is a duplicate of %s, which was dead', d.stream, d.partition, d."offset", d.record_id, d.detail) as what
+     from sluice.ledger_records d join deaths f on f.stream = d.stream and f.record_id = d.detail and f.at <= d.at
+     where d.outcome = 'duplicate'
+     group by d.stream, d.partition, d."offset", d.record_id, d.detail, d.at having sum(f.step) > 0`,
+  ),
+
   /** 11. A record that was written is there under its offset, and nothing else is. */
   always(
     11,

@@ -13,6 +13,11 @@ interface PositionRow {
   readonly name: string
   readonly positions: Readonly<Record<string, number>>
 }
+interface OwnerRow {
+  readonly name: string
+  readonly owner: string
+  readonly epoch: number
+}
 interface RetryRow {
   readonly run_id: string
   readonly node: number
@@ -31,6 +36,8 @@ interface HistoryRow {
 export class Memory {
   runs = new Map<string, RunRow>()
   positions = new Map<string, PositionRow['positions']>()
+  /** The last that was seen of each, also when nobody has it any more. */
+  readonly owners = new Map<string, OwnerRow>()
   retries = new Map<string, RetryRow>()
   history = new Map<string, HistoryRow>()
   readonly #began = new Map<string, number>()
@@ -46,6 +53,7 @@ export class Memory {
 export const memoryInvariants: readonly Invariant[] = [
   { number: 3, when: 'always', find: compareRuns },
   { number: 3, when: 'always', find: comparePositions },
+  { number: 3, when: 'always', find: compareOwners },
   { number: 10, when: 'always', find: compareRetries },
   { number: 4, when: 'always', find: compareHistory },
 ]
@@ -102,6 +110,28 @@ async function comparePositions({ session, options: { memory } }: Snapshot): Pro
     if (wrong.length > 0) found.push(`${name} went back: ${JSON.stringify(before)}, then ${JSON.stringify(after)}`)
   }
   memory.positions = rows
+  return found
+}
+
+const ownersStatement = statement<OwnerRow>(
+  'invariant.memory.owners',
+  `select 'run ' || id as name, node_id as owner, epoch from sluice.runs where node_id is not null
+   union all
+   select 'shard ' || stream || '/' || partition, holder, epoch from sluice.shards where holder is not null`,
+)
+
+/** 3. Whoever has a run or a shard after another has it under a higher epoch. */
+async function compareOwners({ session, options: { memory } }: Snapshot): Promise<string[]> {
+  if (memory === undefined) return []
+  const found: string[] = []
+  for (const now of await session.query(ownersStatement)) {
+    const before = memory.owners.get(now.name)
+    memory.owners.set(now.name, now)
+    if (before !== undefined && now.owner !== before.owner && now.epoch <= before.epoch)
+      found.push(
+        `${now.name} is ${now.owner}'s under epoch ${now.epoch}, and was ${before.owner}'s under ${before.epoch}`,
+      )
+  }
   return found
 }
 

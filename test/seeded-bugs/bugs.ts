@@ -127,6 +127,22 @@ export const bugs: readonly SeededBug[] = [
     scenario: 'objects',
   },
   {
+    name: 'retention leaves the durable steps of the runs that it deletes',
+    invariant: 12,
+    file: 'src/store/retention.ts',
+    find: 'where c.run_id = old.id),',
+    replace: "where c.run_id = old.id and c.name = ''),",
+    scenario: 'objects',
+  },
+  {
+    name: 'retention leaves how far the runs were that it deletes',
+    invariant: 12,
+    file: 'src/store/retention.ts',
+    find: 'where p.run_id = old.id),',
+    replace: 'where p.run_id = old.id and p.done < 0),',
+    scenario: 'objects',
+  },
+  {
     name: 'lines of a log are written as they come',
     invariant: 13,
     file: 'src/observe/log-writer.ts',

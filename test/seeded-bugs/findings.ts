@@ -1,4 +1,4 @@
-/** What a scenario found wrong so far. */
+/** What a scenario finds wrong, told as it is found. */
 import type { Breach, CheckOptions } from '../invariants/check.ts'
 import type { Gate } from './zombie.ts'
 
@@ -11,14 +11,15 @@ interface World {
 class Enough extends Error {}
 
 export class Findings {
-  readonly breaches: Breach[] = []
+  readonly #tell: (breach: Breach) => void
   readonly #told = new Set<string>()
   readonly #wanted: number | undefined
   readonly #gates: Gate[] = []
   #last: (() => Promise<void>) | undefined
 
   /** `wanted`: the scenario ends as soon as a breach of this invariant is found. */
-  constructor(wanted?: number) {
+  constructor(tell: (breach: Breach) => void, wanted?: number) {
+    this.#tell = tell
     this.#wanted = wanted
   }
 
@@ -39,7 +40,7 @@ export class Findings {
     for (const breach of breaches) {
       if (this.#told.has(breach.what)) continue
       this.#told.add(breach.what)
-      this.breaches.push(breach)
+      this.#tell(breach)
     }
     if (breaches.some(({ invariant }) => invariant === this.#wanted)) throw new Enough()
   }
@@ -69,7 +70,7 @@ export class Findings {
       if (thrown instanceof Enough) return
       await this.#lookAgain(world)
       if (!isDeadline(thrown)) throw thrown
-      this.breaches.push({ invariant: 9, what: (thrown as Error).message })
+      this.#tell({ invariant: 9, what: (thrown as Error).message })
     } finally {
       for (const gate of this.#gates) gate.open()
       await world.close()

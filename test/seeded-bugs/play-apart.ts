@@ -6,11 +6,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { TestServer } from '../global-setup.ts'
+import type { Breach } from '../invariants/check.ts'
 import type { Scenario, SeededBug } from './bugs.ts'
 import type { Patch } from './patch.ts'
-import type { Played } from './play.ts'
+import type { Told } from './play.ts'
 
-export interface Apart extends Played {
+export interface Apart {
+  readonly breaches: readonly Breach[]
+  /** The scenario could not be played to its end, for another reason than a breach. */
+  readonly broke?: string
   /** The patched file was loaded. */
   readonly applied: boolean
 }
@@ -49,7 +53,11 @@ export async function playApart(
         stdio: ['ignore', 'pipe', 'pipe'],
       },
     )
-    const late = setTimeout(() => child.kill('SIGKILL'), longestMs)
+    let hung = false
+    const late = setTimeout(() => {
+      hung = true
+      child.kill('SIGKILL')
+    }, longestMs)
     let out = ''
     let errors = ''
     child.stdout.setEncoding('utf8').on('data', (text) => {
@@ -60,16 +68,26 @@ export async function playApart(
     })
     await new Promise((resolve) => child.once('close', resolve))
     clearTimeout(late)
-    return { ...playedOf(out, errors), applied: existsSync(marker) }
+    return { ...playedOf(out, hung, errors), applied: existsSync(marker) }
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
 }
 
-function playedOf(out: string, errors: string): Played {
+function playedOf(out: string, hung: boolean, errors: string): Omit<Apart, 'applied'> {
+  const told = out.split('\n').flatMap(toldOf)
+  const breaches = told.flatMap((one) => ('breach' in one ? one.breach : []))
+  const last = told.at(-1)
+  if (last && 'played' in last) return { breaches, ...last.played }
+  if (hung) return { breaches: [...breaches, { invariant: 9, what: `waited ${longestMs} ms in vain for the end` }] }
+  return { breaches, broke: `it ended without a word: ${errors}` }
+}
+
+function toldOf(line: string): Told[] {
   try {
-    return JSON.parse(out.trim().split('\n').at(-1)!)
+    const told = JSON.parse(line)
+    return told !== null && typeof told === 'object' && ('breach' in told || 'played' in told) ? [told] : []
   } catch {
-    return { breaches: [], broke: `it ended without a word: ${errors}` }
+    return []
   }
 }

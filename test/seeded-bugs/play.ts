@@ -1,19 +1,20 @@
-/** Plays one scenario in a process of its own and prints what it found, as one line of JSON. */
+/** Plays one scenario in a process of its own and prints what it finds, a line of JSON each. */
 import { patience } from '../engine-world.ts'
 import type { Breach } from '../invariants/check.ts'
 import { Findings } from './findings.ts'
 
-export interface Played {
-  readonly breaches: readonly Breach[]
-  /** Something went wrong that is no breach: the scenario could not be played to its end. */
-  readonly broke?: string
-}
+/** One line of the output. What else is printed is none of JSON. */
+export type Told =
+  | { readonly breach: Breach }
+  /** The last. `broke`: something went wrong that is no breach, the scenario could not be played to its end. */
+  | { readonly played: { readonly broke?: string } }
 
 const [name, patienceMs, wanted] = process.argv.slice(2) as [string, string, string?]
 patience.ms = Number(patienceMs)
 // What a bug lets float is one more thing that it does wrong; the scenario goes on.
 process.on('unhandledRejection', () => {})
-const findings = new Findings(wanted === undefined ? undefined : Number(wanted))
+const tell = (told: Told, then?: () => void) => process.stdout.write(`\n${JSON.stringify(told)}\n`, then)
+const findings = new Findings((breach) => tell({ breach }), wanted === undefined ? undefined : Number(wanted))
 let broke: string | undefined
 try {
   const { default: play } = (await import(`./scenarios/${name}.ts`)) as {
@@ -23,5 +24,4 @@ try {
 } catch (thrown) {
   broke = findings.explain(thrown)
 }
-const played: Played = { breaches: findings.breaches, ...(broke === undefined ? {} : { broke }) }
-process.stdout.write(`\n${JSON.stringify(played)}\n`, () => process.exit(0))
+tell({ played: broke === undefined ? {} : { broke } }, () => process.exit(0))

@@ -12,6 +12,12 @@ const endClaims = statement(
   'test.end-claims',
   `update sluice.object_claims set expires_at = sluice.sluice_now() - interval '1 minute'`,
 )
+/** Rows of runs, each in a table of its own. */
+const kept = statement<{ lists: number; steps: number; progress: number; wishes: number }>(
+  'test.kept',
+  `select (select count(*) from sluice.map_ranges)::int as lists, (select count(*) from sluice.checkpoints)::int as steps,
+     (select count(*) from sluice.task_progress)::int as progress, (select count(*) from sluice.inbox)::int as wishes`,
+)
 const endIdle = statement(
   'test.end-idle',
   `update sluice.objects set idle_since = sluice.sluice_now() - interval '1 minute' where idle_since is not null`,
@@ -62,8 +68,15 @@ export default async function objects(findings: Findings): Promise<void> {
     if ((await store.stat(forgotten)) !== undefined) findings.note(12, 'forgotten bytes are still stored')
     if ((await store.stat(sha256)) === undefined) findings.note(12, 'bytes that are referred to are gone')
 
-    // Runs leave, and with them what only they needed.
+    // Runs leave, and with them what only they needed: of every kind that a run has.
+    const others = [await world.start('maps', { n: 3 }), await world.start('writes')]
+    const cancelled = await world.start('gated', world.place('cut'))
+    await world.started('cut')
+    await world.cancel(cancelled)
+    for (const id of [...others, cancelled]) await world.ended(id)
     await engine.stop()
+    for (const [what, rows] of Object.entries((await world.db.query(kept))[0]!))
+      if (rows === 0) throw new Error(`there are no ${what} to be deleted`)
     await findings.look(world, { atRest: true, home })
     await world.db.transaction(async (session) => {
       const deleted = await deleteFinishedRuns(session, new Date(Date.now() + 60_000), 100)

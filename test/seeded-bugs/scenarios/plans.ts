@@ -19,6 +19,11 @@ const ticks = statement<{ ticks: number }>(
   'test.count-ticks',
   'select count(*)::int as ticks from sluice.ticks where workflow = $1',
 )
+const ofPaused = statement<{ runs: number; handled: number }>(
+  'test.of-paused',
+  `select (select count(*) from sluice.runs where workflow = 'paused')::int as runs,
+     (select count(*) from sluice.ticks where workflow = 'paused' and outcome <> 'skipped')::int as handled`,
+)
 const arrived = statement<{ runs: number }>(
   'test.count-arrivals',
   `select count(*)::int as runs from sluice.runs where workflow = 'arrivals'`,
@@ -41,6 +46,9 @@ export default async function plans(findings: Findings): Promise<void> {
       async () => (await tickedOf('planned')) >= 31 && (await tickedOf('paused')) >= 10,
     )
     await findings.look(world)
+    const { runs, handled } = (await world.db.query(ofPaused))[0]!
+    if (runs + handled > 0)
+      findings.note(10, `a paused workflow has ${runs} runs and ${handled} ticks that were not skipped`)
     const fileRuns = async () => (await world.db.query(arrived))[0]!.runs
     await writeFile(join(world.dir, 'inbox/a.txt'), 'a')
     await writeFile(join(world.dir, 'inbox/b.txt'), 'b')

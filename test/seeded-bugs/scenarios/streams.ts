@@ -4,13 +4,13 @@
  */
 
 import { SluiceError } from '../../../src/errors.ts'
-import type { Database, Session } from '../../../src/ports/database.ts'
+import { type Database, type Session, statement } from '../../../src/ports/database.ts'
 import { z } from '../../../src/sdk/schema.ts'
 import { documents, type Stream, stream } from '../../../src/sdk/stream.ts'
 import { topic } from '../../../src/sdk/topic.ts'
 import { foldLedger, totals } from '../../../src/store/ledger.ts'
 import { replayDeadLetters } from '../../../src/store/replay-dead-letters.ts'
-import { until } from '../../engine-world.ts'
+import { inTime, until } from '../../engine-world.ts'
 import { StreamWorld } from '../../stream-world.ts'
 import type { Findings } from '../findings.ts'
 import { Gate, watched } from '../zombie.ts'
@@ -95,7 +95,7 @@ async function play(
     const database = crashing(world.db, crashes)
     for (let tries = 0; ; tries += 1) {
       try {
-        await withDeadline(
+        await inTime(
           `${name} to be at rest`,
           world.runToRest(definition, { database, limits: { distance: 20, moveAfterMs: 3 } }),
         )
@@ -118,10 +118,10 @@ async function play(
   for (const shard of zombies) shard.wake()
   await until('commits to be held', () => gate.held > 0)
   const next = await world.openShards(definition)
-  await withDeadline(`${name} to be taken over`, Promise.all(next.map((shard) => shard.settled())))
+  await inTime(`${name} to be taken over`, Promise.all(next.map((shard) => shard.settled())))
   await findings.look(world)
   gate.open()
-  await withDeadline('the zombies to end', Promise.all(zombies.map((shard) => shard.closed)))
+  await inTime('the zombies to end', Promise.all(zombies.map((shard) => shard.closed)))
   for (const shard of next) await shard.drain(1_000)
   await findings.look(world, { atRest: true, acknowledged: { records } })
 
@@ -136,8 +136,35 @@ async function play(
   await replayDeadLetters(world.db, name, {}, { distinct })
   await toRest(['after'])
   await findings.look(world, { atRest: true, acknowledged: { records } })
+  await merged(world, findings, name)
   const sums = await totals(world.db, name)
   if (sums.dead > 0 || sums.received !== 180) findings.note(11, `${name} ended as ${JSON.stringify(sums)}`)
+}
+
+const ledStatement = statement<{ n: number }>(
+  'test.led',
+  `with last as (
+     select distinct on (partition, "offset") partition, "offset", outcome, detail
+     from sluice.ledger_records where stream = $1 order by partition, "offset", at desc, (outcome <> 'waiting') desc
+   )
+   select (r.value::json ->> 'n')::int as n
+   from sluice.topic_records r left join last l using (partition, "offset")
+   left join sluice.documents d on d.stream = $1 and d.partition = r.partition and d."offset" = r."offset"
+   left join sluice.stream_keys k on k.stream = $1 and k.record_id = l.detail
+   where r.topic = $1 and (d.key is not null or (l.outcome = 'duplicate' and (l.detail is null or k.document_key is not null)))
+   order by 1`,
+)
+const linesStatement = statement<{ n: number }>(
+  'test.lines',
+  `select line::int as n from sluice.documents d, jsonb_array_elements_text(d.body -> 'lines') as line where d.collection = $1 order by 1`,
+)
+
+/** Each record that led to a document, as its first or as a duplicate, is in one, once. */
+async function merged(world: StreamWorld, findings: Findings, name: string): Promise<void> {
+  const led = (await world.db.query(ledStatement, [name])).map(({ n }) => n)
+  const lines = (await world.db.query(linesStatement, [name])).map(({ n }) => n)
+  if (led.length === 0 || led.join() !== lines.join())
+    findings.note(11, `${name}: ${led.length} records led to documents, which are of ${lines.length}: ${lines}`)
 }
 
 /** The first tries of each key begin in the order of its records. */
@@ -147,18 +174,6 @@ function inOrder(findings: Findings, begun: readonly Line[], name: string): void
     if (firsts.some((n, index) => index > 0 && n < firsts[index - 1]!))
       findings.note(11, `${name}: ${key} began as ${firsts}`)
   }
-}
-
-async function withDeadline(what: string, work: Promise<unknown>): Promise<void> {
-  let done = false
-  const ended = work.then(() => {
-    done = true
-  })
-  ended.catch(() => {
-    done = true
-  })
-  await until(what, () => done)
-  await ended
 }
 
 type Crash = 'before' | 'after' | 'none'

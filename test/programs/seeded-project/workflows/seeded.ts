@@ -1,5 +1,5 @@
 /** What the scenarios of test/seeded-bugs run: every kind of start, end, wait and write that the engine has. */
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, renameSync, writeFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { action, cron, fileArrival, stage, topic, workflow, z } from 'sluice'
 
@@ -39,9 +39,9 @@ const flaky = action('flaky', {
     return attempt.number
   },
 })
-/** Fails once, and waits for its retry as long as the other side asks. */
+/** Fails once, and has a while to wait for its retry. */
 const later = action('later', {
-  retry: { attempts: 2, base: '2s', max: '2s' },
+  retry: { attempts: 2, base: '3s', max: '3s' },
   run({ attempt }) {
     if (attempt.number < 2) throw new Error('later')
     return attempt.number
@@ -82,6 +82,29 @@ const publishes = action('publishes', {
     )
     if (attempt.number === 1) throw new Error('after publishing')
     return made
+  },
+})
+export const leftovers = topic('leftovers', { schema: z.object({ n: z.number() }), partitions: 1 })
+/**
+ * Writes all that an attempt can write: the first when `<name>.first.go` is there, others when `<name>.others.go` is. Tells what
+ * became of each write in `<name>.<attempt>.writes`.
+ */
+const lingers = action('lingers', {
+  input: place,
+  async run({ input: { dir, name }, attempt: { number: n }, signal, publish, step, documents, objects }) {
+    writeFileSync(`${dir}/${name}.${n}.started`, String(process.pid))
+    while (!existsSync(`${dir}/${name}.${n === 1 ? 'first' : 'others'}.go`)) await delay(5, undefined, { signal })
+    const writes = {
+      publishing: () => publish(leftovers, [{ n }]),
+      step: () => step('last', () => n),
+      document: () => documents('lingering').put(name, { n }),
+      object: () => objects.put(Buffer.from(`the bytes of attempt ${n} of ${name}`)),
+    }
+    const ends: [string, string][] = []
+    for (const [what, write] of Object.entries(writes)) ends.push([what, await write().then(() => 'accepted', String)])
+    writeFileSync(`${dir}/${name}.${n}.writing`, JSON.stringify(ends))
+    renameSync(`${dir}/${name}.${n}.writing`, `${dir}/${name}.${n}.writes`)
+    return n
   },
 })
 const keeps = action('keeps', {
@@ -159,10 +182,11 @@ export const gated = workflow('gated', {
   },
 })
 export const fails = workflow('fails', { define: () => void fail() })
-export const delayed = workflow('delayed', { define: () => void later() })
+export const delayed = workflow('delayed', { define: () => void later.map([1, 2, 3, 4], () => ({})) })
 export const postponed = workflow('postponed', {
   define: () => void later({}, { retry: { attempts: 2, base: '10m', max: '10m' } }),
 })
+export const lingering = workflow('lingering', { params: place, define: ({ params }) => void lingers(params) })
 export const quits = workflow('quits', { define: () => void exits() })
 export const writes = workflow('writes', {
   define() {
