@@ -7,6 +7,14 @@ export interface Clock {
 
 export const systemClock: Clock = { now: () => Date.now() }
 
+/**
+ * Milliseconds of this machine's monotonic clock, the same in all of its processes (`performance.now()` counts from the
+ * start of each). Nobody sets it; only differences mean anything.
+ */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6
+}
+
 const unitMs = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000, y: 31_536_000_000 } as const
 
 /** A length of time as written by people: `250ms`, `30s`, `10m`, `2h`, `7d`, `1w`, `1y`; parts may be joined: `1h30m`. */

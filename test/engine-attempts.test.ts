@@ -8,7 +8,7 @@ let world: EngineWorld
 let engine: RunningEngine
 beforeAll(async () => {
   world = await EngineWorld.open()
-  engine = await world.engine({ settings: { runners: 2, stallMs: 600, graceMs: 300 } })
+  engine = await world.engine({ settings: { runners: 2, stallMs: 3_000, graceMs: 300 } })
 })
 afterAll(async () => {
   expect(await world.breaches()).toEqual([])

@@ -170,6 +170,43 @@ describe('two nodes on one database', () => {
   })
 })
 
+describe('the runners of an engine that is stopped', () => {
+  let database: TestDatabase
+  beforeAll(async () => {
+    database = await testDatabase({ migrated: false })
+  })
+  afterAll(() => database.drop())
+
+  it('end their attempts before another engine begins them again, which the stopped one finds out', {
+    timeout,
+  }, async () => {
+    const stopped = await startHouse({ databaseUrl: database.url, leaseMs: 8_000 })
+    const { id } = await start(stopped, 'late', { dir: stopped.folder, name: 'stopped' })
+    await attemptOf(stopped, 'stopped', 1).started()
+    const worker = Number(readFileSync(join(stopped.folder, 'stopped.1.started'), 'utf8'))
+    // With a lease of its own that a busy machine does not endanger.
+    const healthy = await startHouse({ databaseUrl: database.url })
+    const [engine] = pidsOf(stopped, 'engine')
+    kill(engine!, 'SIGSTOP')
+    const second = attemptOf(stopped, 'stopped', 2)
+    await second.started()
+    expect(isThere(worker)).toBe(false)
+    expect(isThere(engine!)).toBe(true)
+    second.go()
+    expect(await second.told()).toBe('written')
+    expect(await ended(healthy, id)).toMatchObject({ state: 'success' })
+    // What it does when it goes on: it has no run, and works as any other.
+    kill(engine!, 'SIGCONT')
+    await healthy.stop()
+    const next = await start(stopped, 'sums', { n: 2 })
+    expect(await ended(stopped, next.id)).toMatchObject({ state: 'success' })
+    expect(await rows(database.url, `select attempt, losses from sluice.tasks where run_id = '${id}'`)).toEqual([
+      { attempt: 2, losses: 1 },
+    ])
+    expect(await broken(stopped, database.url)).toEqual([])
+  })
+})
+
 describe('a shard', () => {
   interface Holder {
     readonly pid: number

@@ -31,8 +31,11 @@ export function attemptEvents(
       }
     },
     progress: (attempt, told) => progress.add(attempt, told),
-    // Each call may be made twice: what it writes is keyed by the attempt, by ids, or by hashes.
-    call: (attempt, name, args) => outlast(() => answerCall(attemptCalls(direct, calls, attempt), name, args)),
+    // Each call may be made twice: what it writes is keyed by the attempt, by ids, or by hashes, or it knows its own write.
+    call(attempt, name, args) {
+      const own = attemptCalls(direct, calls, attempt)
+      return outlast(() => answerCall(own, name, args))
+    },
     note: (line) => note(redact(line)),
   }
 }

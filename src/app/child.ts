@@ -19,6 +19,8 @@ export interface ChildParts {
   readonly log: (line: string) => void
   /** Told of every process, so that none outlives a supervisor that was killed. */
   readonly processes: StartedProcesses
+  /** How long it may take to stop before it is killed, in milliseconds; default 25 s. */
+  readonly killAfterMs?: number
 }
 
 /** A process that worked this long had started well: its next death counts as the first. */
@@ -27,8 +29,8 @@ const healthyMs = 10_000
 const failedStarts = 3
 /** Between a death and the next start: nothing after the first, then from 400 ms on twice as much each time. */
 const longestPauseMs = 5_000
-/** Longer than a process takes to end itself. */
-const killAfterMs = 25_000
+/** Longer than a process takes to end itself (20 s). */
+const defaultKillAfterMs = 25_000
 
 /** Records pass through a shard quickly: left alone, its heap grows to 158 MB though 30 are in use; the rate is the same. */
 const smallYoungGeneration = '--max-semi-space-size=8'
@@ -87,7 +89,11 @@ export class Child {
     if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
     const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
     this.send({ t: 'stop' })
-    const late = setTimeout(() => child.kill('SIGKILL'), killAfterMs)
+    const { role, log, killAfterMs = defaultKillAfterMs } = this.parts
+    const late = setTimeout(() => {
+      log(`${role}: the process has not stopped for ${killAfterMs} ms; it is killed`)
+      child.kill('SIGKILL')
+    }, killAfterMs)
     await gone
     clearTimeout(late)
   }

@@ -133,6 +133,7 @@ describe('childEnvironment', () => {
   })
 
   it('knows mistyped settings', () => {
+    expect(unknownSettings({ SLUICE_TEST_DATABASE_URL: 'x' })).toEqual([])
     expect(unknownSettings({ SLUICE_DATABSE_URL: 'x', SLUICE_HOME: 'y', SLUICE_SECRET_A: 'z', HOME: '/' })).toEqual([
       'SLUICE_DATABSE_URL',
     ])

@@ -1,11 +1,13 @@
 /**
  * A runner: executes authors' actions for the engine that forked it. It holds no database and no secret but those an
- * action asks for. When the engine is gone, so is the runner: its attempts could not be fenced otherwise.
+ * action asks for. When the engine is gone, or its lease is about to lapse, so is the runner: its attempts could not be
+ * fenced otherwise.
  */
 import { join } from 'node:path'
 import { messageOf, SluiceError } from '../errors.ts'
 import { attemptError, runAttempt } from '../executors/attempt.ts'
 import type { AttemptEnd, AttemptProgress, AttemptStart, FromRunner, ToRunner } from '../executors/runner-protocol.ts'
+import { WorkingTime } from '../executors/working-time.ts'
 import { openFiles } from '../objects/files.ts'
 import { AttemptLogs } from './attempt-logs.ts'
 import { attemptContext } from './capabilities/attempt-context.ts'
@@ -31,14 +33,24 @@ const connections = new OpenConnections((name, kind) => {
   return remote.of(anyToken).connectionSettings(name, kind)
 })
 
+/** Killed, since what is under way must not go on: neither authors' exit handlers nor a full pipe can hold it up. */
+const time = new WorkingTime({
+  isBusy: () => running.size > 0,
+  end: () => process.kill(process.pid, 'SIGKILL'),
+})
+
 process.on('message', (message: ToRunner) => {
   switch (message.t) {
     case 'start':
       for (const attempt of message.attempts) void execute(attempt)
+      time.look()
       return
     case 'cancel':
       for (const token of message.tokens)
         running.get(token)?.abort(new SluiceError('CANCELLED', 'the run was cancelled'))
+      return
+    case 'lease':
+      time.extend(message.until)
       return
     case 'ping':
       send({ t: 'pong', rss: process.memoryUsage.rss() })

@@ -4,7 +4,8 @@
  *
  * 1. One supervisor per home: a second one is refused while the first lives. Processes of one that was killed have ended
  *    before those of the next begin to work.
- * 2. Stopping goes against the flow of work: first what lets work in, then what does it, at last the database.
+ * 2. Stopping goes against the flow of work: first what lets work in, then what does it (runs and streams at once), at last
+ *    the database. A group takes 25 s at most, the database 40 s: 90 s in all.
  */
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -23,6 +24,9 @@ import type { Orders } from './child-process.ts'
 import { type Config, childEnvironment } from './config.ts'
 import { FollowFiles } from './follow-files.ts'
 import { StartedProcesses } from './started-processes.ts'
+
+/** Those of one group stop at once: neither of the engine and the shards needs the other to end its work. */
+const stopOrder: readonly (readonly Role[])[] = [['serving'], ['engine', 'shard']]
 
 /** How long a start waits for a database that was there before. */
 const longestOutageMs = 30_000
@@ -78,8 +82,8 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
   let following: FollowFiles | undefined
   const stopAll = async () => {
     await following?.stop()
-    for (const role of ['serving', 'shard', 'engine'] as const) {
-      await Promise.all(children.filter((entry) => entry.role === role).map(({ child }) => child.stop()))
+    for (const roles of stopOrder) {
+      await Promise.all(children.filter(({ role }) => roles.includes(role)).map(({ child }) => child.stop()))
     }
     await rm(join(config.home, 'server.json'), { force: true })
     await server?.stop()

@@ -67,6 +67,15 @@ async function answer(request: IncomingMessage): Promise<readonly [number, unkno
   }
   if (path === 'GET /api/v1/runs/r1') return [200, { ...run, state: 'success' }]
   if (path === 'GET /api/v1/runs/r2') return [200, { ...run, id: 'r2', state: 'failed', error: 'failed: keep' }]
+  if (path === 'GET /api/v1/runs/r2/tasks') {
+    const failed = { ...run, name: 'keep', index: null, state: 'failed', attempt: 1 }
+    const tasks = Array.from({ length: 7 }, (_, index) => ({
+      ...failed,
+      index,
+      error: `ACTION_FAILED: no ${index}\nat`,
+    }))
+    return [200, { items: [{ ...failed, name: 'fine', state: 'success' }, ...tasks], nextCursor: null }]
+  }
   if (path === 'GET /api/v1/runs/r1/tasks') {
     const task = { ...run, name: 'keep', state: 'success', attempt: 1 }
     const tasks = [
@@ -184,7 +193,11 @@ describe('commands', () => {
 
   it('run --wait gives the end of the run', async () => {
     expect(await sluice('run', 'catalog', '--wait', ...here())).toEqual({ code: 0, out: 'r1 success\n', err: '' })
-    expect(await sluice('run', 'broken', '--wait', ...here())).toEqual({ code: 1, out: 'r2 failed: keep\n', err: '' })
+    const told = [0, 1, 2, 3, 4].map((index) => `keep[${index}]: ACTION_FAILED: no ${index}`)
+    const out = ['r2 failed: keep', ...told, 'and 2 more\n'].join('\n')
+    expect(await sluice('run', 'broken', '--wait', ...here())).toEqual({ code: 1, out, err: '' })
+    const shown = await sluice('show', 'r2', ...here())
+    expect(shown.out).toMatch(/state {5}failed: keep\nerror {5}keep\[0\]: ACTION_FAILED: no 0\n/)
   })
 
   it('runs lists page after page, up to the limit', async () => {

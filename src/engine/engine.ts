@@ -49,6 +49,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     node: { id: nodeId, kind: 'engine', host: parts.host, pid: parts.pid },
     leaseMs,
     note,
+    onHeld: (until) => executor.mayWork(until),
     onDoubt: () => {
       note('the lease cannot be renewed: attempts are ended before others may take their runs')
       runs.suspend()

@@ -4,12 +4,14 @@
  * 1. A renewal that fails is tried again soon; one that is not answered is given up with its connection.
  * 2. When the lease is in doubt, since none was granted for most of its time, `onDoubt` is called, once: whatever the
  *    node does for what it owns has to end before others may take that.
- * 3. A node that holds its lease again after a doubt, or that was removed meanwhile, owns nothing: `onBack` says so.
+ * 3. `onHeld` says with each renewal until when that work may go on at most: it ends also when this process is stopped.
+ * 4. A node that holds its lease again after a doubt, or that was removed meanwhile, owns nothing: `onBack` says so.
  */
 import { leaseTimes } from '../core/lease.ts'
 import { messageOf } from '../errors.ts'
 import type { Session } from '../ports/database.ts'
 import { type NodeKind, registerNode, removeNodes, renewNode } from '../store/nodes.ts'
+import { monotonicMs } from '../time.ts'
 
 export interface NodeLease {
   /** Removes the node, so that others may take what it owned at once. */
@@ -21,13 +23,15 @@ export interface NodeLeaseParts {
   readonly db: Session
   readonly node: { readonly id: string; readonly kind: NodeKind; readonly host: string; readonly pid: number }
   readonly leaseMs: number
+  /** @param until milliseconds of the machine's monotonic clock (`monotonicMs`). */
+  readonly onHeld: (until: number) => void
   readonly onDoubt: () => void
   readonly onBack: () => void
   readonly note: (line: string) => void
 }
 
 export async function holdNodeLease({ db, node, leaseMs, ...parts }: NodeLeaseParts): Promise<NodeLease> {
-  const { renewAfterMs, tryAgainMs, doubtAfterMs } = leaseTimes(leaseMs)
+  const { renewAfterMs, tryAgainMs, doubtAfterMs, graceMs } = leaseTimes(leaseMs)
   let doubt: NodeJS.Timeout | undefined
   let doubtful = false
   let failures = 0
@@ -39,15 +43,16 @@ export async function holdNodeLease({ db, node, leaseMs, ...parts }: NodeLeasePa
     clearTimeout(doubt)
     doubtful = false
     failures = 0
-    const leftMs = askedAt + doubtAfterMs - performance.now()
-    if (!stopped) doubt = setTimeout(inDoubt, leftMs)
+    if (stopped) return
+    doubt = setTimeout(inDoubt, askedAt + doubtAfterMs - monotonicMs())
+    parts.onHeld(askedAt + doubtAfterMs + graceMs)
   }
   const inDoubt = () => {
     doubtful = true
     parts.onDoubt()
   }
   const renew = async (): Promise<number> => {
-    const askedAt = performance.now()
+    const askedAt = monotonicMs()
     try {
       const known = await renewNode(db, node.id, leaseMs)
       if (!known) await registerNode(db, { ...node, leaseMs })
@@ -68,7 +73,7 @@ export async function holdNodeLease({ db, node, leaseMs, ...parts }: NodeLeasePa
     }, waitMs)
   }
 
-  const askedAt = performance.now()
+  const askedAt = monotonicMs()
   await registerNode(db, { ...node, leaseMs })
   granted(askedAt)
   renewIn(renewAfterMs)

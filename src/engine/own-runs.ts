@@ -20,9 +20,10 @@ import { claimRuns, failRun, type OwnedRun as RunRow, reclaimRun, releaseRuns } 
 import { readRunTasks } from '../store/tasks.ts'
 import { commitGroup, wasTakenAway } from '../store/transitions.ts'
 import { readVersion } from '../store/versions.ts'
-import type { Clock } from '../time.ts'
+import { type Clock, monotonicMs } from '../time.ts'
 import { DueTimes } from './due-times.ts'
 import { GroupCommit } from './group-commit.ts'
+import { Outage } from './outage.ts'
 import { type AfterCommit, type Isolation, OwnedRun } from './owned-run.ts'
 
 export interface OwnRunsParts {
@@ -57,6 +58,7 @@ export class OwnRuns {
    * these are at most as many as runners have places.
    */
   private readonly known = new Map<string, Map<number, Outcome>>()
+  private readonly outages: { readonly reading: Outage; readonly taking: Outage }
   private suspended = false
   private stopped = false
   private readonly reserved = { shared: 0, process: 0 }
@@ -64,6 +66,11 @@ export class OwnRuns {
 
   constructor(parts: OwnRunsParts) {
     this.parts = parts
+    const told = { note: parts.note, now: monotonicMs }
+    this.outages = {
+      reading: new Outage({ what: 'reading runs again', counted: 'runs', ...told }),
+      taking: new Outage({ what: 'taking runs', ...told }),
+    }
     this.group = new GroupCommit({
       write: (changes) => commitGroup(parts.db, parts.nodeId, changes),
       fill: () => this.fill(),
@@ -153,9 +160,10 @@ export class OwnRuns {
         if (rows.length < limit) break
       }
       await this.drainInbox()
+      this.outages.taking.over([this.parts.nodeId])
     } catch (error) {
       this.strays = true
-      this.parts.note(`taking runs failed: ${messageOf(error)}`)
+      this.outages.taking.failed([this.parts.nodeId], messageOf(error))
     }
   }
 
@@ -199,10 +207,10 @@ export class OwnRuns {
       if (row.cancel) run.take({ kind: 'cancel' }, now, this.parts.random)
       this.changed(run)
     } catch (error) {
-      this.parts.note(`run ${row.id} of ${row.workflow} cannot be taken up: ${messageOf(error)}`)
       const held = this.runs.get(row.id)
       if (held?.row === row) this.forget(held)
       if (mayPass(error)) throw error
+      this.parts.note(`run ${row.id} of ${row.workflow} cannot be taken up: ${messageOf(error)}`)
       await this.fail(row, messageOf(error))
     }
   }
@@ -323,6 +331,7 @@ export class OwnRuns {
     runs: readonly OwnedRun[],
     { wait, failure }: { readonly wait: boolean; readonly failure: string | undefined },
   ): Promise<void> {
+    const ids = runs.map(({ row }) => row.id)
     for (let delay = 50; !this.stopped && !this.suspended; delay = Math.min(delay * 2, 2_000)) {
       try {
         for (const { row } of runs) {
@@ -337,14 +346,17 @@ export class OwnRuns {
           const adopted = this.runs.get(row.id)
           if (adopted && !wait) adopted.alone = true
         }
-        for (const { row } of runs) this.known.delete(row.id)
+        for (const id of ids) this.known.delete(id)
+        this.outages.reading.over(ids)
         this.group.pump()
         return
       } catch (error) {
-        this.parts.note(`reading runs again failed: ${messageOf(error)}`)
+        this.outages.reading.failed(ids, messageOf(error))
         await new Promise((resolve) => setTimeout(resolve, delay))
       }
     }
+    // Taken up again with all others, or by another node.
+    this.outages.reading.over(ids, 'is given up')
   }
 
   private forget(run: OwnedRun): AfterCommit {

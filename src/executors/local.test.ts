@@ -51,7 +51,7 @@ it('a runner that takes too much memory is replaced', async () => {
 it('a runner that never answers is ended, though it has said nothing yet', async () => {
   let count = 0
   const engine = await world.engine({
-    settings: { stallMs: 300 },
+    settings: { stallMs: 2_500 },
     fork: () => {
       count += 1
       if (count > 1) return world.forkRunner()
@@ -60,7 +60,22 @@ it('a runner that never answers is ended, though it has said nothing yet', async
   })
   const id = await world.start('none')
   expect(await world.ended(id)).toBe('success')
-  expect(noted(engine, /did not answer for 300 ms/)).toHaveLength(1)
+  expect(noted(engine, /did not answer for 2500 ms/)).toHaveLength(1)
+})
+
+it('a runner that was stopped is killed when it does not answer, and its attempts are lost and tried again', async () => {
+  const engine = await world.engine({ settings: { stallMs: 2_500 } })
+  const id = await world.start('gated', world.place('stopped'))
+  await world.started('stopped')
+  const [stopped] = engine.forked
+  stopped!.kill('SIGSTOP')
+  await world.started('stopped', 2)
+  expect(stopped!.signalCode).toBe('SIGKILL')
+  expect(noted(engine, /did not answer for 2500 ms/)).toHaveLength(1)
+  await world.go('stopped')
+  expect(await world.ended(id)).toBe('success')
+  expect(await world.tasks(id)).toMatchObject([{ attempt: 2, losses: 1 }])
+  expect(await world.breaches()).toEqual([])
 })
 
 it('stopping ends every runner', async () => {

@@ -5,7 +5,8 @@
  * 2. A runner that does not answer within `stallMs` is killed: its event loop answers the ping, so a busy loop cannot
  *    fake it. One that ignores a cancel or a time limit for `graceMs` is killed too; that is the attempt's own failure,
  *    and a loss to its neighbours.
- * 3. A runner is replaced after `recycleAfter` attempts or above `maxRssBytes`, when it has nothing under way.
+ * 3. Runners know until when they may work, and end by themselves then: nobody else could when this process is stopped.
+ * 4. A runner is replaced after `recycleAfter` attempts or above `maxRssBytes`, when it has nothing under way.
  */
 import type { ChildProcess } from 'node:child_process'
 import type { Readable } from 'node:stream'
@@ -75,6 +76,7 @@ export class LocalExecutor {
   private readonly sweep: NodeJS.Timeout
   private stopping = false
   private failedStarts = 0
+  private workUntil: number | undefined
   private readonly settings: LocalSettings
   private readonly fork: () => ChildProcess
   private readonly events: LocalEvents
@@ -127,6 +129,15 @@ export class LocalExecutor {
       live.deadline = Math.min(live.deadline, performance.now() + this.settings.graceMs)
       this.send(runner, { t: 'cancel', tokens: [token] })
     }
+  }
+
+  /**
+   * Tells every runner, also those that start later, until when it may work.
+   * @param until milliseconds of the machine's monotonic clock (`monotonicMs`).
+   */
+  mayWork(until: number): void {
+    this.workUntil = until
+    for (const runner of this.runners) this.send(runner, { t: 'lease', until })
   }
 
   /**
@@ -194,6 +205,7 @@ export class LocalExecutor {
     for (const output of [child.stdout, child.stderr]) {
       if (output) eachLine(output.setEncoding('utf8'), (line) => this.events.note(line))
     }
+    if (this.workUntil !== undefined) this.send(runner, { t: 'lease', until: this.workUntil })
     return runner
   }
 

@@ -43,6 +43,8 @@ export type ToRunner =
   | { readonly t: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly t: 'refuse'; readonly id: number; readonly error: AttemptError }
   | { readonly t: 'ping' }
+  /** Until when it may work unless it hears more, in milliseconds of the machine's monotonic clock (`monotonicMs`). */
+  | { readonly t: 'lease'; readonly until: number }
 
 export type FromRunner =
   | { readonly t: 'ready' }

@@ -5,7 +5,8 @@
  *    or, where it cannot be written, in a folder of ours that the loader is told of.
  * 2. Root runs the server as another user. When that user cannot reach the package (a clone under `/root`), the programs,
  *    never data, are copied once per version to a folder that only root can change: `/var/cache/sluice`, else the
- *    temporary folder. Losing the copy costs making it again (60 MB, about 0.1 s).
+ *    temporary folder. Losing the copy costs making it again (60 MB, about 0.1 s). What a process left that was killed while
+ *    it copied is removed by the next that looks there.
  */
 import { constants } from 'node:fs'
 import {
@@ -135,6 +136,7 @@ async function copyWithinReach(native: string, user: ServerUser, parents: readon
   const { version } = JSON.parse(await readFile(join(dirname(native), 'package.json'), 'utf8')) as { version: string }
   const failures: string[] = []
   for (const parent of parents) {
+    await removeLeftovers(parent)
     const copy = join(parent, `sluice-postgres-${version}-${process.arch}`)
     const failure = await copyTo(copy, native).catch((thrown: unknown) => messageOf(thrown))
     const binaries = binariesIn(copy, {})
@@ -145,6 +147,33 @@ async function copyWithinReach(native: string, user: ServerUser, parents: readon
   throw unavailable(
     `uid ${user.uid}, as whom it runs because PostgreSQL refuses root, cannot reach ${native}, and no copy works (${failures.join('; ')})`,
   )
+}
+
+/** Of a copy under way: the process that makes it, and when it began. */
+const underWay = /^sluice-postgres-.+\.(\d+)\.(\d+)$/
+/** A copy takes a second at most. The number of a process that was killed may belong to another one since. */
+const longestCopyMs = 3_600_000
+
+/** Removes copies that were never finished. Only root's own: in the temporary folder anybody could lay a trap. */
+async function removeLeftovers(parent: string): Promise<void> {
+  for (const name of await readdir(parent).catch(() => [])) {
+    const [, pid, began] = underWay.exec(name) ?? []
+    if (pid === undefined) continue
+    const folder = join(parent, name)
+    const found = await lstat(folder).catch(() => undefined)
+    if (found === undefined || found.uid !== 0 || !found.isDirectory()) continue
+    if (isAlive(Number(pid)) && systemClock.now() - Number(began) < longestCopyMs) continue
+    await rm(folder, { recursive: true, force: true }).catch(() => {})
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (thrown) {
+    return (thrown as NodeJS.ErrnoException).code !== 'ESRCH'
+  }
 }
 
 /** Gives why the copy cannot be used. A folder that another user could have filled is never trusted. */

@@ -267,7 +267,23 @@ test.runIf(asRoot)('[as root] works below a folder that only root can enter, kee
   const copies = await mkdtemp(join(tmpdir(), 'sluice-copies-'))
   cleanups.unshift(() => rm(copies, { recursive: true }))
   await chmod(copies, 0o755)
+  // Processes were killed while they copied, and one still copies.
+  const dead = spawn('/bin/true')
+  await new Promise((resolve) => dead.once('exit', resolve))
+  const now = Date.now()
+  const left = [`18.4.0-x64.${dead.pid}.${now}`, `18.4.0-x64.${process.pid}.${now - 7_200_000}`]
+  const kept = [`18.4.0-x64.${process.pid}.${now}`, '18.3.0-x64']
+  for (const name of [...left, ...kept]) {
+    await mkdir(join(copies, `sluice-postgres-${name}/bin`), { recursive: true })
+    writeFileSync(join(copies, `sluice-postgres-${name}/bin/postgres`), 'half')
+  }
+  const trap = join(copies, `sluice-postgres-18.4.0-x64.${dead.pid}.1`)
+  await mkdir(trap)
+  await chown(trap, nobody.uid, nobody.gid)
   const first = await open({ places: { native, copyDirs: [copies] } })
+  for (const name of left) expect(existsSync(join(copies, `sluice-postgres-${name}`))).toBe(false)
+  for (const name of kept) expect(existsSync(join(copies, `sluice-postgres-${name}`))).toBe(true)
+  expect(existsSync(trap)).toBe(true)
   await ask(first.url, makeTable)
   const data = await stat(join(home, 'postgres/data'))
   expect(data.uid).not.toBe(0)

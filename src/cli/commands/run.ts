@@ -5,7 +5,7 @@ import { exitCodes } from '../cli.ts'
 import { type Client, listAll } from '../client.ts'
 import { type JsonSchema, readParams } from '../parameters.ts'
 import { type CommandContext, type CommonOptions, does, type Session, withCommonOptions } from '../session.ts'
-import { pathOf, type RunDetail, stateOf } from './show.ts'
+import { pathOf, type RunDetail, readErrors, stateOf } from './show.ts'
 
 interface RunOptions extends CommonOptions {
   readonly param: readonly string[]
@@ -68,7 +68,8 @@ async function waitFor({ cli, signal }: Session, api: Client, id: string): Promi
       bar.update(run.progress.done, run.progress.total, run.state)
       if (run.state === 'queued' || run.state === 'running') continue
       bar.stop()
-      cli.print(`${id} ${stateOf(run)}`, run)
+      const errors = run.state === 'failed' ? await readErrors(api, id) : []
+      cli.print([`${id} ${stateOf(run)}`, ...errors].join('\n'), { ...run, errors })
       return run.state === 'success' ? exitCodes.done : exitCodes.failed
     }
   } finally {

@@ -23,6 +23,9 @@ export interface Task {
 }
 
 const mostTasks = 1_000
+/** So many errors say what is wrong; the others are in the table, and all that they say is in the log. */
+const mostErrors = 5
+const longestError = 500
 
 export function addShow(program: Command, context: CommandContext): void {
   const command = program.command('show <run>').description('show a run and its tasks')
@@ -36,6 +39,7 @@ export function addShow(program: Command, context: CommandContext): void {
       `run       ${detail.id}`,
       `workflow  ${detail.workflow} (${detail.version.slice(0, 12)})`,
       `state     ${stateOf(detail)}`,
+      ...errorLines(tasks).map((line) => `error     ${line}`),
       `plan      ${detail.plan}`,
       `params    ${JSON.stringify(detail.params)}`,
       `tasks     ${detail.progress.done} of ${detail.progress.total} ended`,
@@ -43,7 +47,7 @@ export function addShow(program: Command, context: CommandContext): void {
     ]
     const rows = tasks.map((task) => [
       ...[labelOf(task), task.state, task.attempt, durationOf(task)],
-      ...[progressOf(task), firstLine(task.error)],
+      ...[progressOf(task), firstLine(task.error, 100)],
     ])
     cli.print(
       [...facts, '', table(['TASK', 'STATE', 'ATTEMPT', 'TOOK', 'PROGRESS', 'ERROR'], rows)].join('\n').trimEnd(),
@@ -57,6 +61,17 @@ export function addShow(program: Command, context: CommandContext): void {
 
 export function readRun(api: Client, run: string): Promise<RunDetail> {
   return api.request<RunDetail>('GET', pathOf(run))
+}
+
+/** Of a run that has failed: what its tasks say, one line each. */
+export async function readErrors(api: Client, run: string): Promise<string[]> {
+  return errorLines(await listAll<Task>(api, `${pathOf(run)}/tasks`, mostTasks))
+}
+
+function errorLines(tasks: readonly Task[]): string[] {
+  const failed = tasks.filter(({ state, error }) => state === 'failed' && error !== null)
+  const lines = failed.slice(0, mostErrors).map((task) => `${labelOf(task)}: ${firstLine(task.error, longestError)}`)
+  return failed.length > mostErrors ? [...lines, `and ${failed.length - mostErrors} more`] : lines
 }
 
 export function pathOf(run: string): string {
@@ -78,6 +93,6 @@ function progressOf({ progress }: Pick<Task, 'progress'>): string {
   return progress.total === null ? String(progress.done) : `${progress.done} of ${progress.total}`
 }
 
-function firstLine(text: string | null): string {
-  return text?.split('\n')[0]?.slice(0, 100) ?? ''
+function firstLine(text: string | null, longest: number): string {
+  return text?.split('\n')[0]?.slice(0, longest) ?? ''
 }

@@ -94,7 +94,7 @@ const faults: readonly DatabaseFault[] = [
   {
     code: /^53300$/,
     why: 'all connections that the server allows are taken',
-    fix: 'raise max_connections, or end what holds them; Sluice takes about 45',
+    fix: 'raise max_connections, or end what holds them; Sluice takes 48 at most, and 14 more for each further shard process',
   },
   { code: /^57P0[1-4]$/, why: 'the server is starting or stopping', fix: 'wait until it is up, then ask again' },
   {

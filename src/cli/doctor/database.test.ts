@@ -215,14 +215,19 @@ describe('a database that can be reached and does not fit', () => {
       owns: true,
       freeConnections: 90,
     }
-    expect(serverFaults(sound)).toEqual([])
-    expect(serverFaults({ ...sound, number: 140_011, version: '14.11' })).toMatchObject([
+    const one = { shardProcesses: 1 }
+    expect(serverFaults(sound, one)).toEqual([])
+    expect(serverFaults({ ...sound, freeConnections: 50 }, one)).toEqual([])
+    expect(serverFaults({ ...sound, freeConnections: 50 }, { shardProcesses: 2 })).toMatchObject([
+      { state: 'warn', why: 'a Sluice with these settings takes 62 at most' },
+    ])
+    expect(serverFaults({ ...sound, number: 140_011, version: '14.11' }, one)).toMatchObject([
       { state: 'fail', why: 'Sluice needs PostgreSQL 15 or newer' },
     ])
-    expect(serverFaults({ ...sound, readOnly: true, standby: true })).toMatchObject([
+    expect(serverFaults({ ...sound, readOnly: true, standby: true }, one)).toMatchObject([
       { fix: expect.stringContaining('primary') },
     ])
-    expect(serverFaults({ ...sound, freeConnections: 10 })).toMatchObject([
+    expect(serverFaults({ ...sound, freeConnections: 10 }, one)).toMatchObject([
       { state: 'warn', fix: 'raise max_connections' },
     ])
   })

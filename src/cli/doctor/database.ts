@@ -1,6 +1,7 @@
 /** The database: whether it is there, fits, lets us in, and keeps the same time. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Config } from '../../app/config.ts'
 import { SluiceError } from '../../errors.ts'
 import type { Database } from '../../ports/database.ts'
 import { openPlatformDatabase } from '../platform-database.ts'
@@ -92,7 +93,7 @@ export async function lookAtServer(database: Database, { config, now }: Subject)
   const server = await readServer(database)
   const skewMs = server.now.getTime() - (before + now()) / 2
   const where = config.databaseUrl === undefined ? 'embedded' : 'SLUICE_DATABASE_URL'
-  const told = [...serverFaults(server), ...clockFault(skewMs)]
+  const told = [...serverFaults(server, config), ...clockFault(skewMs)]
   return told.some(({ state }) => state === 'fail') ? told : [ok(`PostgreSQL ${server.version} (${where})`), ...told]
 }
 
@@ -113,9 +114,13 @@ export interface ServerFacts {
   readonly freeConnections: number
 }
 
-const neededConnections = 45
+/**
+ * The engine holds 14 at most (two pools of 6, notifications, the heartbeat), the serving process 9, each shard process 14;
+ * 11 are for commands, and for sessions of a killed process that the server has not missed yet.
+ */
+const neededConnections = ({ shardProcesses }: Pick<Config, 'shardProcesses'>) => 34 + 14 * shardProcesses
 
-export function serverFaults(server: ServerFacts): Told[] {
+export function serverFaults(server: ServerFacts, config: Pick<Config, 'shardProcesses'>): Told[] {
   const { number, version, user, database, encoding } = server
   const told: Told[] = []
   if (number < 150_000) {
@@ -156,8 +161,9 @@ export function serverFaults(server: ServerFacts): Told[] {
       fail(`the tables of Sluice belong to another user than ${user}`, why, 'use that user in SLUICE_DATABASE_URL'),
     )
   }
-  if (server.freeConnections < neededConnections) {
-    const why = `a Sluice takes about ${neededConnections}`
+  const needed = neededConnections(config)
+  if (server.freeConnections < needed) {
+    const why = `a Sluice with these settings takes ${needed} at most`
     told.push(warn(`the server has ${server.freeConnections} connections left`, why, 'raise max_connections'))
   }
   return told
