@@ -17,11 +17,11 @@ import { parseSecrets } from '../src/connectors/secrets.ts'
 import type { Manifest } from '../src/core/manifest.ts'
 import { openFiles } from '../src/objects/files.ts'
 import type { Database } from '../src/ports/database.ts'
-import type { Log } from '../src/sdk/context.ts'
+import type { Capabilities, Log } from '../src/sdk/context.ts'
 import { deployVersion } from '../src/store/versions.ts'
 import { systemClock } from '../src/time.ts'
 import { testDatabase } from './database.ts'
-import { type Logged, testManifest } from './test-api.ts'
+import { identityOf, type Logged, testManifest } from './test-api.ts'
 
 export interface ImagesApi {
   readonly db: Database
@@ -31,6 +31,8 @@ export interface ImagesApi {
   readonly objects: string
   /** What was logged as an error. */
   readonly logged: Logged[]
+  /** As endpoints have them. */
+  readonly capabilities: Capabilities
   close(): Promise<void>
 }
 
@@ -64,14 +66,16 @@ export async function openImagesApi(limits: Partial<HttpLimits> = {}): Promise<I
   const connections = parseConnections({})
   const calls = directCalls({ db, store, connections, secrets: parseSecrets({}), claimant: 'test' })
   const open = new OpenConnections(calls.connectionSettings)
+  const capabilities = (signal: AbortSignal) =>
+    capabilitiesOver({ calls, store, connections: open, projectDir: folder, log }, signal)
   const api = await openApi({
     db,
     manifest: () => manifest,
     endpoints: [...definitions.endpoints.values()].map((endpoint) => ({ endpoint, file: 'workflows/api.ts' })),
-    capabilities: (signal) => capabilitiesOver({ calls, store, connections: open, projectDir: folder, log }, signal),
+    capabilities,
     startRun: (workflow, params, { idempotencyKey }) =>
       startRun({ db, random: Math.random, now: systemClock.now }, manifest.hash, workflow, params, idempotencyKey),
-    identify: () => undefined,
+    identify: (_, value) => identityOf(value),
     clock: systemClock,
     version: '0.0.0-test',
     allowedHosts: [],
@@ -85,6 +89,7 @@ export async function openImagesApi(limits: Partial<HttpLimits> = {}): Promise<I
     port: Number(new URL(url).port),
     objects: join(folder, 'objects'),
     logged,
+    capabilities: capabilities(new AbortController().signal),
     async close() {
       await api.close()
       await open.close()

@@ -115,7 +115,7 @@ export async function openTestApi(db: Database, wishes: TestApiWishes = {}): Pro
 }
 
 /** The stream of the tests takes objects; `id` is their identity, `url` their key. */
-function identityOf(text: string): Identity {
+export function identityOf(text: string): Identity {
   const value: unknown = JSON.parse(text)
   if (typeof value !== 'object' || value === null) return { fault: 'malformed: it is no object' }
   const { id = 'r0', url = null } = value as { id?: string; url?: string | null }

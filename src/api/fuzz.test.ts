@@ -7,12 +7,15 @@
 import { Agent, request as httpRequest } from 'node:http'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { type CatalogState, nothingRead } from '../../apps/images/catalog/catalog-state.ts'
 import { type ImagesApi, openImagesApi } from '../../test/images-api.ts'
+import { storePictures } from '../../test/stored-pictures.ts'
 import { insertRun, insertTask } from '../../test/test-api.ts'
 import { taskIdOf } from '../core/ids.ts'
 import { errorTable } from '../errors.ts'
 import { statement } from '../ports/database.ts'
 import { z } from '../sdk/schema.ts'
+import { type FetchHost, tellHosts } from '../store/fetch-hosts.ts'
 import { registerNode } from '../store/nodes.ts'
 import { acquire, ensureShards } from '../store/shards.ts'
 import { append, ensureTopic } from '../store/topics.ts'
@@ -33,6 +36,28 @@ const seed = Number(process.env.FUZZ_SEED ?? 20_260_328)
 const node = '0199c7a8-5f2e-7c31-9d0a-5b8000000001'
 const mebibyte = 1_048_576
 
+const letters = [0, 1, 2, 3, 4, 5]
+const putLetters = statement(
+  'test.fuzz_letters',
+  `
+  insert into sluice.stream_waiting (stream, partition, "offset", record_id, key, value, state, attempts, reason, since)
+  select 'images', 0, n, 'r' || n, 'k' || n % 2, json_build_object('id', 'r' || n)::text, 'dead', 5, 'timeout', sluice.sluice_now()
+  from unnest($1::int[]) as n`,
+)
+const dieAgain = statement(
+  'test.fuzz_die_again',
+  `update sluice.stream_waiting set state = 'dead', since = sluice.sluice_now() where state <> 'dead'`,
+)
+const troubledHost: FetchHost = {
+  ...{ connection: 'web', host: 'h.test', circuit: 'open', inFlight: 1, queued: 2, requests: 3 },
+  ...{ lastError: 'refused: nobody', retryAt: new Date() },
+}
+const birds: CatalogState = {
+  ...{ name: 'birds', version: 'a'.repeat(64), bytes: 100, lines: 5, blank: 0, malformed: 0, generation: 1 },
+  ...{ prefix: nothingRead, tail: null, unfinished: false, versions: [] },
+  ...{ insertedAt: '2026-03-28T00:00:00.000Z', updatedAt: '2026-03-28T00:00:00.000Z' },
+}
+
 let api: ImagesApi
 let operations: Operation[]
 let schemas: Json
@@ -51,6 +76,11 @@ beforeAll(async () => {
   await registerNode(db, { id: node, kind: 'engine', host: 'here', pid: 1, leaseMs: 600_000_000 })
   await acquire(db, ['images'], node, 600_000_000, 2)
   await append(db, 'urls', [{ id: '1', key: null, value: '{}' }])
+  await db.execute(putLetters, [letters])
+  const hosts = Array.from({ length: 3 }, (_, at) => ({ ...troubledHost, host: `h${at}.test` }))
+  await tellHosts(db, node, hosts)
+  const images = await storePictures(api.capabilities, { count: 5, catalog: 'birds' })
+  await api.capabilities.documents<CatalogState>('catalogs').put('birds', birds)
   const document = JSON.parse((await send('GET', '/openapi.json', {}, undefined)).body.toString())
   operations = operationsOf(document)
   schemas = document.components.schemas
@@ -60,12 +90,21 @@ beforeAll(async () => {
     workflows: ['catalog', 'empty'],
     streams: ['images'],
     catalogs: ['birds'],
-    images: ['9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'],
+    images: [...images, '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'],
+    'derived name': ['thumbnail-256'],
+    'derived version': ['1'],
+    'dead-letters partition': ['0'],
+    'dead-letters offset': letters.map(String),
     docs: ['start.js', 'swagger-ui.css', '../package.json'],
   }
   const cursors: string[] = []
-  for (const path of ['/api/v1/runs', `/api/v1/runs/${runId}/tasks`, '/api/v1/workflows']) {
+  const lists = [
+    ...['/api/v1/runs', `/api/v1/runs/${runId}/tasks`, '/api/v1/workflows', '/api/v1/images', '/api/v1/hosts'],
+    '/api/v1/streams/images/dead-letters',
+  ]
+  for (const path of lists) {
     const { nextCursor } = JSON.parse((await send('GET', `${path}?limit=1`, {}, undefined)).body.toString())
+    expect([path, typeof nextCursor]).toEqual([path, 'string'])
     cursors.push(nextCursor)
   }
   known = { names, cursors }
@@ -105,10 +144,21 @@ function send(method: string, path: string, headers: Json, body: string | Uint8A
   })
 }
 
-const rows = statement<{ runs: number; inbox: number; documents: number; records: number }>(
+interface Rows {
+  readonly runs: number
+  readonly inbox: number
+  readonly documents: number
+  readonly records: number
+  readonly dead: number
+  readonly edits: number
+}
+
+const rows = statement<Rows>(
   'test.fuzz_rows',
   `select (select count(*) from sluice.runs)::int as runs, (select count(*) from sluice.inbox)::int as inbox,
-    (select count(*) from sluice.documents)::int as documents, (select count(*) from sluice.topic_records)::int as records`,
+    (select count(*) from sluice.documents)::int as documents, (select count(*) from sluice.topic_records)::int as records,
+    (select count(*) from sluice.stream_waiting where state = 'dead')::int as dead,
+    (select count(*) from sluice.record_edits)::int as edits`,
 )
 const rowsNow = async () => (await api.db.query(rows))[0]!
 
@@ -156,6 +206,7 @@ it('explains every refusal, answers as it says, and does what it acknowledges an
       const isRead = request.method === 'GET' || request.method === 'HEAD'
       if (isRead) expect(after).toEqual(before)
       else expectDone(request, answer, before, after)
+      if (after.dead < letters.length) await api.db.execute(dieAgain)
       if (request.method === request.operation.method && answer.body.length > 0) {
         answerSchema(request.operation, answer.status)?.parse(JSON.parse(answer.body.toString()))
       }
@@ -171,23 +222,34 @@ it('explains every refusal, answers as it says, and does what it acknowledges an
   for (const { method, path } of operations) {
     const answered = [...seen.keys()].filter((key) => key.startsWith(`${method} ${path} `))
     expect([path, answered.length > 0]).toEqual([path, true])
+    const found = answered.some((key) => key.endsWith(' 200'))
+    if (stored.test(path) && method === 'GET') expect([path, found]).toEqual([path, true])
   }
 }, 3_600_000)
 
+/** Of what the world has: each must have been found at least once. */
+const stored = /^\/api\/v1\/(images|catalogs|hosts|streams)/
+
+const replayed = z.object({ replayed: z.int() })
+const replayKeys = new Set<string>()
 const started = z.object({ id: z.string().optional(), runId: z.string().optional() })
 const runs = new Set<string>()
 const cancelled = new Set<string>()
 
-/** A start is one run more, or the run of an earlier request; a cancel is one message, once. */
-function expectDone(
-  { operation }: Request,
-  { status, body }: Answer,
-  before: { runs: number; inbox: number },
-  after: { runs: number; inbox: number },
-): void {
-  const { id, runId } = started.loose().parse(JSON.parse(body.toString()))
-  const made = { ...before }
-  if (operation.path.endsWith('/cancel')) {
+/**
+ * A start is one run more, or the run of an earlier request; a cancel is one message, once; a replay takes as many letters as it
+ * says, once for a key; an edit is one, or none where the value is as it was.
+ */
+function expectDone({ operation, headers }: Request, { status, body }: Answer, before: Rows, after: Rows): void {
+  const answer = JSON.parse(body.toString())
+  const { id, runId } = started.loose().parse(answer)
+  const made: { -readonly [Name in keyof Rows]: Rows[Name] } = { ...before }
+  const key = headers['idempotency-key']
+  if (operation.path.endsWith('/replay')) {
+    if (key === undefined || !replayKeys.has(key)) made.dead -= replayed.parse(answer).replayed
+    if (key !== undefined) replayKeys.add(key)
+  } else if (operation.method === 'PUT') made.edits += after.edits > before.edits ? 1 : 0
+  else if (operation.path.endsWith('/cancel')) {
     if (!cancelled.has(id!)) made.inbox += 1
     cancelled.add(id!)
   } else if (status === 201 || (status === 202 && runId !== undefined)) {

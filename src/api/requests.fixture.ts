@@ -192,7 +192,7 @@ const wildHeaders = fc.record(
 
 /** What leads somewhere. */
 export interface Known {
-  /** Values of path parameters, by the segment before them: `runs`, `workflows`. */
+  /** Values of path parameters, by the segment before them, `runs`, or by that and their name, `dead-letters offset`. */
   readonly names: Readonly<Record<string, readonly string[]>>
   readonly cursors: readonly string[]
 }
@@ -202,12 +202,11 @@ export function requestsOf(operation: Operation, known: Known): fc.Arbitrary<Req
   const { wild, tame } = valuesOf(known)
   const places = operation.parameters.filter(({ in: place }) => place === 'path')
   const query = operation.parameters.filter(({ in: place }) => place === 'query')
-  const names = known.names[/([a-z-]+)\/\{/.exec(operation.path)?.[1] ?? ''] ?? ['x']
-  const name = fc.constantFrom(...names)
+  const named = ({ name }: Parameter) => fc.constantFrom(...namesOf(operation.path, name, known))
   const oddMethods = fc.constantFrom('GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'HEAD', 'OPTIONS', 'PROPFIND')
   const right = fc.record({
     method: fc.constant(operation.method),
-    path: fc.tuple(...places.map(() => name)),
+    path: fc.tuple(...places.map(named)),
     query: fc.tuple(...query.map((one) => fc.array(tame(one), { maxLength: 1 }))),
     twice: fc.constant(null),
     more: fc.constant<[string, string][]>([]),
@@ -217,7 +216,7 @@ export function requestsOf(operation: Operation, known: Known): fc.Arbitrary<Req
   })
   const wrong = fc.record({
     method: fc.option(oddMethods, { freq: 15, nil: operation.method }),
-    path: fc.tuple(...places.map((one) => fc.oneof({ weight: 4, arbitrary: name }, wild(one)))),
+    path: fc.tuple(...places.map((one) => fc.oneof({ weight: 4, arbitrary: named(one) }, wild(one)))),
     query: fc.tuple(...query.map((one) => fc.array(wild(one), { maxLength: 1 }))),
     twice: fc.option(fc.nat(9), { freq: 12 }),
     more: fc.oneof({ weight: 6, arbitrary: fc.constant([]) }, fc.array(fc.tuple(text, text), { maxLength: 1 })),
@@ -248,7 +247,13 @@ export function requestsOf(operation: Operation, known: Known): fc.Arbitrary<Req
   })
 }
 
-const lists = ['runs', 'workflows', 'streams', 'dead-letters', 'tasks', 'transitions', 'logs']
+function namesOf(path: string, parameter: string, { names }: Known): readonly string[] {
+  const before = path.slice(0, path.indexOf(`{${parameter}}`))
+  const segment = /([a-z-]+)\/(?:\{[^}]+\}\/)*$/.exec(before)?.[1] ?? ''
+  return names[`${segment} ${parameter}`] ?? names[segment] ?? ['x']
+}
+
+const lists = ['runs', 'workflows', 'streams', 'dead-letters', 'tasks', 'transitions', 'logs', 'hosts']
 
 /** Of a parameter: values that fit it, and any. */
 function valuesOf(known: Known) {
@@ -280,6 +285,10 @@ const times = fc.constantFrom(
   '9999-12-31T23:59:59.999999Z',
   '2026-01-01T00:00:00.000000Z',
 )
-const forgedPlace = fc.oneof(fc.tuple(edge, edge), fc.tuple(times, fc.uuid(), edge, edge, edge))
+const forgedPlace = fc.oneof(
+  fc.tuple(edge, edge),
+  fc.tuple(times, fc.uuid(), edge, edge, edge),
+  fc.tuple(text, text, text),
+)
 
 const encode = (some: string) => encodeURIComponent(some.toWellFormed())

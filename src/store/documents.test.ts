@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type TestDatabase, testDatabase } from '../../test/database.ts'
 import { noObjects } from '../../test/stream-world.ts'
 import { openFiles } from '../objects/files.ts'
-import type { Session } from '../ports/database.ts'
+import { type Session, statement } from '../ports/database.ts'
 import type { ObjectStore } from '../ports/objects.ts'
 import type { PreparedRow, SinkItem } from '../ports/sink.ts'
 import { type DocumentObjects, documentObjects } from './document-bytes.ts'
@@ -245,6 +245,23 @@ describe('a document that is changed', () => {
     ).toEqual([{ at: 0, hash: hashes[0], even: true }])
     await expect(near('0', 1)).rejects.toMatchObject({ code: 'USAGE' })
     await expect(near('0000000000000000', 65)).rejects.toMatchObject({ code: 'USAGE' })
+  })
+
+  it('that takes too long to find is given up, and the connection is as it was', async () => {
+    made += 1
+    const documents = openDocuments(test.db, noObjects, `collection-${made}`, { nearMs: 100 })
+    await documents.put('k', { hash: '0000000000000000' })
+    const near = () => documents.list({ near: { field: 'hash', hash: '0000000000000000', distance: 0 } })
+    await test.db.transaction(async (session) => {
+      await session.script('lock table sluice.documents in access exclusive mode')
+      await expect(near()).rejects.toMatchObject({
+        code: 'TIMEOUT',
+        message: 'Looking for what is near took longer than 100 ms; ask for less',
+      })
+    })
+    const limit = statement<{ statement_timeout: string }>('test.statement-timeout', 'show statement_timeout')
+    expect(await test.db.query(limit)).toEqual([{ statement_timeout: '0' }])
+    expect(await documents.list()).toMatchObject({ items: [{ hash: '0000000000000000' }] })
   })
 
   describe('and its objects', () => {

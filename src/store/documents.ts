@@ -35,11 +35,18 @@ const getRevisionStatement = statement<{ body: Body; revision: string }>(
   'select body, md5(body::text) as revision from sluice.documents where collection = $1 and key = $2',
 )
 
-const replaceStatement = statement(
+const replaceStatement = statement<{ transaction: string }>(
   'documents.replace',
   `
   update sluice.documents set body = $4, updated_at = sluice.sluice_now()
-  where collection = $1 and key = $2 and md5(body::text) = $3`,
+  where collection = $1 and key = $2 and md5(body::text) = $3
+  returning pg_current_xact_id()::text as transaction`,
+)
+
+/** Null once the server has forgotten it, two billion transactions later or so. */
+const outcomeStatement = statement<{ outcome: string | null }>(
+  'documents.replace-outcome',
+  'select pg_xact_status($1::text::xid8) as outcome',
 )
 
 const countStatement = statement<{ documents: number }>(
@@ -66,18 +73,30 @@ const listStatement = statement<{ seq: number; body: Body; found: number }>(
   where before < $5 order by seq`,
 )
 
+/** Of the transaction; a shorter one that holds for all statements of the process is not made longer. */
+const limitTimeStatement = statement(
+  'documents.limit-time',
+  `
+  select set_config('statement_timeout', least($1::int, nullif(setting::int, 0))::text, true)
+  from pg_settings where name = 'statement_timeout'`,
+)
+
+/** `list` with `near` looks at each document: 100,000 take a second or less, see docs/images.md. */
+const nearMs = 10_000
+
 /**
  * The collection of a name. Documents have up to 1 MiB of JSON; byte fields (top-level, Uint8Array) come on top, and
  * those of over 12,000,000 bytes are kept in the object store.
  *
  * `list` goes by the time of insertion; a document whose transaction ends while a reader pages past its place may be
  * left out of that reading.
- * @throws SluiceError INVALID_INPUT, OBJECT_NOT_FOUND (put, replace), INVALID_CURSOR, USAGE (list, stored)
+ * @throws SluiceError INVALID_INPUT, OBJECT_NOT_FOUND (put, replace), INVALID_CURSOR, USAGE (list, stored), TIMEOUT (list with `near`)
  */
 export function openDocuments<Document extends object = Body>(
   database: Database,
   objects: DocumentObjects,
   collection: string,
+  limits: { readonly nearMs: number } = { nearMs },
 ): StoredDocuments<Document> {
   return {
     get: async (key, options) => {
@@ -90,9 +109,9 @@ export function openDocuments<Document extends object = Body>(
       const [row] = await database.query(getRevisionStatement, [collection, key])
       return row && { document: row.body as Document, revision: row.revision }
     },
-    replace: (key, revision, document, options = {}) =>
-      replace(database, objects, { collection, key, revision, document, ...options }),
-    list: (options) => list<Document>(database, collection, options),
+    replace: (key, revision, document, options = {}, tried = {}) =>
+      replace(database, objects, { collection, key, revision, document, ...options }, tried),
+    list: (options) => list<Document>(database, collection, limits.nearMs, options),
     count: async ({ where } = {}) => {
       const [row] = await database.query(countStatement, [collection, filterOf(where)])
       return row!.documents
@@ -123,11 +142,22 @@ export interface ReplaceOptions {
   readonly drop?: readonly string[]
 }
 
+/**
+ * What is remembered between tries of one replacement. A try whose COMMIT was not answered may have been done: the next finds
+ * another revision, and only the server's record of that transaction says whether it is this call's own.
+ */
+export interface Tried {
+  transaction?: string
+}
+
 /** As authors have it, but for `change`, whose two halves may lie in different processes. */
 export interface StoredDocuments<Document extends object> extends Omit<Documents<Document>, 'change'> {
   revised(key: string): Promise<Revised<Document> | undefined>
-  /** Gives false, and writes nothing, when the document is not what it was. */
-  replace(key: string, revision: string, document: Document, options?: ReplaceOptions): Promise<boolean>
+  /**
+   * Gives false, and writes nothing, when the document is not what it was. The same call may be made again with the same
+   * `tried`, as after DATABASE_UNREACHABLE: it takes place once.
+   */
+  replace(key: string, revision: string, document: Document, options?: ReplaceOptions, tried?: Tried): Promise<boolean>
 }
 
 async function put(
@@ -154,12 +184,21 @@ interface Replacement extends ReplaceOptions {
   readonly document: object
 }
 
-async function replace(database: Database, objects: DocumentObjects, replacement: Replacement): Promise<boolean> {
+async function replace(
+  database: Database,
+  objects: DocumentObjects,
+  replacement: Replacement,
+  tried: Tried,
+): Promise<boolean> {
   const { collection, key, revision, document, objects: named = [], drop = [] } = replacement
   const encoded = encodedOf(collection, key, document)
   const fields = await spill(encoded.fields, objects)
   return database.transaction(async (session) => {
-    if ((await session.execute(replaceStatement, [collection, key, revision, encoded.body])) === 0) return false
+    // Before: somebody may have changed the document back since. After: a try that was still under way held the row.
+    if (await isDone(session, tried)) return true
+    const [written] = await session.query(replaceStatement, [collection, key, revision, encoded.body])
+    if (written === undefined) return isDone(session, tried)
+    tried.transaction = written.transaction
     const replaced = fields.map(({ field }) => field)
     if (replaced.length > 0) await removeBytes(session, objects, { collection, key, fields: replaced })
     const dropped = drop.filter((sha256) => !named.includes(sha256))
@@ -167,6 +206,12 @@ async function replace(database: Database, objects: DocumentObjects, replacement
     await keep(session, objects, { collection, key, fields, named })
     return true
   })
+}
+
+async function isDone(session: Session, { transaction }: Tried): Promise<boolean> {
+  if (transaction === undefined) return false
+  const [found] = await session.query(outcomeStatement, [transaction])
+  return found?.outcome === 'committed'
 }
 
 /** @throws SluiceError INVALID_INPUT */
@@ -203,6 +248,7 @@ async function keep(session: Session, objects: DocumentObjects, { collection, ke
 async function list<Document extends object>(
   database: Database,
   collection: string,
+  nearMs: number,
   { limit = 50, cursor = null, where, near }: ListOptions = {},
 ): Promise<Page<Document>> {
   if (!Number.isInteger(limit) || limit < 1 || limit > 1_000) {
@@ -210,10 +256,28 @@ async function list<Document extends object>(
   }
   const after = cursor === null ? 0 : positionOf(collection, cursor)
   const filter = filterOf(where)
-  const rows = await database.query(listStatement, [collection, after, filter, limit + 1, pageBytes, ...nearOf(near)])
+  const values = [collection, after, filter, limit + 1, pageBytes, ...nearOf(near)]
+  const rows = await (near === undefined
+    ? database.query(listStatement, values)
+    : within(database, nearMs, (session) => session.query(listStatement, values)))
   const items = rows.slice(0, limit)
   const nextCursor = (rows[0]?.found ?? 0) > items.length ? cursorAt(collection, items.at(-1)!.seq) : null
   return { items: items.map((row) => row.body as Document), nextCursor }
+}
+
+/** @throws SluiceError TIMEOUT */
+async function within<T>(database: Database, ms: number, work: (session: Session) => Promise<T>): Promise<T> {
+  try {
+    return await database.transaction(async (session) => {
+      await session.query(limitTimeStatement, [ms])
+      return work(session)
+    })
+  } catch (thrown) {
+    if (!(thrown instanceof Error && 'code' in thrown && thrown.code === '57014')) throw thrown
+    throw new SluiceError('TIMEOUT', `Looking for what is near took longer than ${ms} ms; ask for less`, {
+      cause: thrown,
+    })
+  }
 }
 
 const filterOf = (where: ListOptions['where']): string | null => (where === undefined ? null : JSON.stringify(where))

@@ -1,5 +1,5 @@
 /**
- * One shard in the hands of its holder: reads, runs the steps, commits.
+ * One shard in the hands of its holder: takes records in (see `Arrivals`), runs their steps, commits their ends.
  *
  * 1. Two loops: one reads while there is room, one commits; what ends while a commit is under way is the next commit.
  *    Each sleeps until it is woken: by a notification, a finished record, a retry that is due.
@@ -7,8 +7,6 @@
  *    a key. Any failure of the database gives the shard up; its next holder goes on from what is committed.
  * 3. A record that holds up finished ones moves to the durable table (see `Window.moveBlockers`); while something is
  *    held up, a timer looks for such records.
- * 4. Of the records in the durable table it holds a bounded number. The others (see `Apart`) it loads when they are due and
- *    there is room: however many records a dead host has, they take neither memory nor the turn of others.
  */
 import { Admission } from '../core/admission.ts'
 import { SluiceError } from '../errors.ts'
@@ -17,15 +15,14 @@ import type { Sink } from '../ports/sink.ts'
 import type { Source } from '../ports/source.ts'
 import type { Capabilities } from '../sdk/context.ts'
 import type { Stream } from '../sdk/stream.ts'
-import { lookUp } from '../store/distinct-keys.ts'
 import type { HeldShard } from '../store/shards.ts'
-import { type DueRecord, loadDue } from '../store/waiting-records.ts'
 import type { Clock } from '../time.ts'
 import { Apart } from './apart.ts'
+import { Arrivals } from './arrivals.ts'
 import { Bell } from './bell.ts'
 import { commit, type Ended } from './commit.ts'
 import type { End, Entry } from './entry.ts'
-import { type Intake, intakeOf } from './intake.ts'
+import { intakeOf } from './intake.ts'
 import { KeyOrder } from './key-order.ts'
 import { defaultLimits, type ShardLimits } from './limits.ts'
 import { RetryLater } from './retry-later.ts'
@@ -52,12 +49,12 @@ export class Shard {
   readonly #parts: ShardParts
   readonly #limits: ShardLimits
   readonly #distinct: boolean
-  readonly #intake: Intake
   readonly #window: Window
   readonly #keys: KeyOrder
   readonly #admission: Admission<Entry>
   readonly #retries: RetryLater
   readonly #apart: Apart
+  readonly #arrivals: Arrivals
   readonly #steps: StepRunner
   readonly #readBell = new Bell()
   readonly #commitBell = new Bell()
@@ -84,12 +81,18 @@ export class Shard {
     const total = concurrency?.total ?? 64
     this.#limits = { ...defaultLimits, ...parts.limits }
     this.#distinct = distinct !== undefined && distinct !== false
-    this.#intake = intakeOf(parts.stream)
     this.#window = new Window(this.#limits)
     this.#keys = new KeyOrder(this.#distinct)
     this.#admission = new Admission({ total, each: Math.min(total, concurrency?.each ?? total) })
     this.#retries = new RetryLater(parts.clock, () => this.#startDue())
     this.#apart = new Apart(parts.clock, () => this.#readBell.ring())
+    this.#arrivals = new Arrivals({
+      ...{ database: parts.database, shard: parts.shard, clock: parts.clock, intake: intakeOf(parts.stream) },
+      ...{ window: this.#window, keys: this.#keys, admission: this.#admission },
+      ...{ retries: this.#retries, apart: this.#apart },
+      distinct: this.#distinct,
+      crowd: this.#limits.readRecords,
+    })
     this.#steps = new StepRunner(parts)
     this.#readOffset = parts.shard.committedOffset
     this.#committedOffset = parts.shard.committedOffset
@@ -165,6 +168,7 @@ export class Shard {
     if (this.#over) return
     this.#over = true
     this.#failure = failure
+    this.#arrivals.stop()
     this.#steps.stop()
     this.#retries.stop()
     this.#apart.stop()
@@ -176,19 +180,23 @@ export class Shard {
   async #read(): Promise<void> {
     const { database, source, shard } = this.#parts
     while (!this.#over && !this.#draining) {
-      if (this.#mayLoad) await this.#load()
+      if (this.#arrivals.mayLoad) {
+        await this.#arrivals.load()
+        this.#goAhead()
+      }
       const room = this.#window.room
       if (room === undefined) {
-        if (!this.#mayLoad) await this.#readBell.heard()
+        if (!this.#arrivals.mayLoad) await this.#readBell.heard()
         continue
       }
       this.#woken = false
       const received = await source.read(database, shard.partition, this.#readOffset, room)
       if (received.length > 0) {
         this.#caughtUp = false
-        await this.#arrive(received.map((record) => this.#window.fromLog(this.#intake(record), this.#now())))
+        await this.#arrivals.take(received)
+        this.#goAhead()
         this.#readOffset += received.length
-      } else if (!this.#mayLoad) {
+      } else if (!this.#arrivals.mayLoad) {
         this.#caughtUp = !this.#woken
         this.#tellQuiet()
         await this.#readBell.heard()
@@ -196,101 +204,9 @@ export class Shard {
     }
   }
 
-  get #mayLoad(): boolean {
-    return this.#apart.isDue && this.#window.loadable > 0
-  }
-
-  /** Loads records of the table that are due, as far as there is room. */
-  async #load(): Promise<void> {
-    const { database } = this.#parts
-    const limit = this.#window.loadable
-    const held = this.#window.knownOffsets()
-    this.#apart.loading()
-    const rows = await loadDue(database, this.id, { by: new Date(this.#now()), known: held, limit })
-    // By offset: what is behind another of the batch finds that it is held.
-    const loaded = rows
-      .toSorted((a, b) => a.offset - b.offset)
-      .map((row) => ({ entry: this.#fromTable(row), before: row.before ?? undefined }))
-    if (rows.length === limit) this.#apart.moreIsDue()
-    else await this.#apart.learn(database, this.id, this.#window.knownOffsets())
-    const known = await this.#known(loaded.map(({ entry }) => entry))
-    if (this.#over) return
-    for (const { entry, before } of loaded) {
-      if (before !== undefined && !this.#window.holds(before)) this.#sendApart(entry)
-      else this.#dispatch(entry, known.has(entry.key))
-    }
-    this.#goAhead()
-  }
-
-  #fromTable(row: DueRecord): Entry {
-    const parsed = this.#intake({ offset: row.offset, id: row.recordId, value: row.value })
-    // The identity that it was received under stays, whatever the definition says by now.
-    const entry = { ...parsed, recordId: row.recordId }
-    return this.#window.fromTable(entry, this.#now(), row.attempts, row.dueAt?.getTime() ?? 0)
-  }
-
-  /** Lets records of the log go on, in order: to their steps, behind their key, to the table alone, or to their end. */
-  async #arrive(entries: readonly Entry[]): Promise<void> {
-    const known = await this.#known(entries)
-    const keys = entries.flatMap(({ key }) => (key === null ? [] : [key]))
-    const last = await this.#apart.lastOf(this.#parts.database, this.id, keys)
-    if (this.#over) return
-    const holds = (offset: number) => this.#window.holds(offset)
-    for (const entry of entries) {
-      const { key } = entry
-      const behind = key !== null && this.#apart.joins(key, last.get(key), holds)
-      if (entry.fault === undefined && (behind || this.#isTooMuch(entry))) this.#sendApart(entry)
-      else this.#dispatch(entry, known.has(key))
-    }
-    this.#goAhead()
-  }
-
-  /** There is much already that its key or group waits for. */
-  #isTooMuch({ key, group }: Entry): boolean {
-    if (!this.#window.crowded) return false
-    return (key !== null && this.#keys.isHeld(key)) || this.#admission.waitingOf(group) >= this.#limits.readRecords
-  }
-
-  #sendApart(entry: Entry): void {
-    this.#apart.leaving(entry)
-    this.#window.sendApart(entry)
-  }
-
-  /** Lets go of records that wait for their time, and of those that are parked behind them. */
-  #letGo(entries: readonly Entry[]): void {
-    for (const entry of entries) {
-      this.#window.letGo(entry)
-      this.#apart.put(entry.dueAt)
-      for (const parked of this.#keys.putApart(entry)) this.#sendApart(parked)
-    }
-    this.#readBell.ring()
-  }
-
   #goAhead(): void {
     this.#pump()
     this.#commitBell.ring()
-  }
-
-  /** The keys of which a record ended before, here or elsewhere. */
-  async #known(entries: readonly Entry[]): Promise<Set<string | null>> {
-    if (!this.#distinct) return new Set()
-    const asked = entries.flatMap(({ key, again }) => (key === null || again ? [] : [key]))
-    // A key that is busy now may be ended and committed unseen by the query: no other record of it may start then.
-    const busy = asked.filter((key) => this.#keys.isBusy(key))
-    const known = await lookUp(this.#parts.database, this.id.stream, asked)
-    return new Set([...known.keys(), ...busy])
-  }
-
-  #dispatch(entry: Entry, known: boolean): void {
-    const way = entry.fault === undefined ? this.#keys.arrive(entry, known) : 'fault'
-    if (way === 'fault') this.#window.end(entry, entry.fault!, this.#now())
-    else if (way === 'repeat') this.#window.end(entry, { kind: 'repeat' }, this.#now())
-    else if (way === 'go') this.#offer(entry)
-  }
-
-  #offer(entry: Entry): void {
-    if (entry.dueAt > this.#now()) this.#retries.add(entry)
-    else this.#admission.offer(entry.group, entry)
   }
 
   #startDue(): void {
@@ -327,7 +243,7 @@ export class Shard {
   #leaveKey(entry: Entry): void {
     const { repeats, next } = this.#keys.leave(entry)
     for (const repeat of repeats) this.#window.end(repeat, { kind: 'repeat' }, this.#now())
-    if (next !== undefined) this.#offer(next)
+    if (next !== undefined) this.#arrivals.offer(next)
   }
 
   async #commit(): Promise<void> {
@@ -388,7 +304,7 @@ export class Shard {
       this.#goOn(item, outcome !== 'waiting')
     }
     if (woken) this.#apart.moreIsDue()
-    if (this.#window.crowded) this.#letGo(this.#retries.takeAll())
+    if (this.#window.crowded) this.#arrivals.letGo(this.#retries.takeAll())
     this.#readBell.ring()
     this.#pump()
   }
@@ -400,13 +316,13 @@ export class Shard {
     else if (end.kind === 'retry') {
       entry.attempts = end.attempts
       entry.dueAt = end.dueAt
-      this.#offer(entry)
+      this.#arrivals.offer(entry)
     } else if (end.kind !== 'waiting') {
       // A repeat whose first record is no longer known, since it is replayed: it takes its turn.
       this.#keys.committed(entry)
       entry.leads = false
-      if (this.#apart.any) this.#letGo([entry])
-      else this.#dispatch(entry, false)
+      if (this.#apart.any) this.#arrivals.letGo([entry])
+      else this.#arrivals.dispatch(entry, false)
     }
   }
 

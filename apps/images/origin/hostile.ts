@@ -1,6 +1,6 @@
 /** Answers that no honest server gives; what each switch means stands in `origin.ts`. */
 import type { ServerResponse } from 'node:http'
-import { brotliCompressSync, constants, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
+import { brotliCompressSync, constants, crc32, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
 
 const codings: ReadonlyMap<string, (bytes: Buffer) => Buffer> = new Map<string, (bytes: Buffer) => Buffer>([
   ['gzip', gzipSync],
@@ -13,6 +13,26 @@ const codings: ReadonlyMap<string, (bytes: Buffer) => Buffer> = new Map<string, 
 /** Zeros in a bomb. */
 const bombBytes = 64 * 2 ** 20
 const bombs = new Map<string, Buffer>()
+
+/** A PNG whose header says 50,000 x 50,000 pixels of RGB, which would be 7.5 GB, and that has none. */
+export function hugePng(): Buffer {
+  const header = Buffer.from([0, 0, 0xc3, 0x50, 0, 0, 0xc3, 0x50, 8, 2, 0, 0, 0])
+  const signature = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')
+  return Buffer.concat([
+    signature,
+    chunk('IHDR', header),
+    chunk('IDAT', deflateSync('')),
+    chunk('IEND', Buffer.alloc(0)),
+  ])
+}
+
+function chunk(type: string, data: Buffer): Buffer {
+  const named = Buffer.concat([Buffer.from(type, 'latin1'), data])
+  const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)]
+  length.writeUInt32BE(data.length)
+  sum.writeUInt32BE(crc32(named))
+  return Buffer.concat([length, named, sum])
+}
 
 /** Answers in place of a picture, if a switch says so. */
 export function answeredBadly(url: URL, response: ServerResponse): boolean {

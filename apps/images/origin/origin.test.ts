@@ -128,6 +128,23 @@ describe('switches', () => {
     expect((await get('/10/11?flaky=1')).status).toBe(503)
   })
 
+  it('flaky takes another status, and says when it was asked', async () => {
+    const path = '/10/12?flaky=1&status=429&retry-after=3'
+    const before = Date.now()
+    const [first, second] = [await get(path), await get(path)]
+    expect([first.status, first.headers.get('retry-after')]).toEqual([429, '3'])
+    expect([second.status, second.headers.get('retry-after')]).toEqual([200, null])
+    const asked = ((await (await get('/asked')).json()) as Record<string, number[]>)[path]!
+    expect([before, ...asked, Date.now()]).toEqual([before, ...asked, Date.now()].sort((a, b) => a - b))
+    expect(asked).toHaveLength(2)
+  })
+
+  it('type=huge is a small PNG that says it has 2,500,000,000 pixels', async () => {
+    const bytes = Buffer.from(await (await get('/10/10?type=huge')).arrayBuffer())
+    const { width, height } = await sharp(bytes, { limitInputPixels: false }).metadata()
+    expect([width, height, bytes.length]).toEqual([50_000, 50_000, 65])
+  })
+
   it('slow leaves the others alone, and ends with its client', async () => {
     const leave = new AbortController()
     const slow = fetch(`${origin.url}/10/10?slow=30s`, { signal: leave.signal })

@@ -3,7 +3,8 @@
  *
  * `GET /W/H` answers a JPEG of that size, 1 to 5000 pixels a side; `?seed=` gives other pictures of the same size,
  * `&grayscale` grey ones. Everything else, `/error/..` and larger sizes among it, is 404. `POST /prepare` takes URLs or
- * paths, one per line, and makes their pictures beforehand.
+ * paths, one per line, and makes their pictures beforehand. `GET /asked` says when each URL with `flaky` was asked, in
+ * milliseconds since the epoch.
  *
  * Switches in the query, for tests (they are no part of the picture):
  * - `slow=30s` (or `ms`) waits before answering
@@ -11,7 +12,8 @@
  * - `redirect=URL` answers 302 to it
  * - `truncate=60` announces the whole length and closes the connection after that many percent
  * - `cut=60` sends a well-formed answer of only that many percent of the JPEG
- * - `type=html` answers a page; `type=lie` the same page, said to be a JPEG; `type=empty` a JPEG of no bytes
+ * - `type=html` answers a page; `type=lie` the same page, said to be a JPEG; `type=empty` a JPEG of no bytes;
+ *   `type=huge` a PNG of 65 bytes that says it has 50,000 x 50,000 pixels
  * - `length=N` announces N bytes, however many the picture has, and closes
  * - `endless` sends zeros without end and without a length
  * - `drip=50` (milliseconds) sends a byte of the picture that often
@@ -19,11 +21,12 @@
  * - `bomb=gzip` (the same) sends 64 MiB of zeros in it, a few kilobytes
  * - `redirects=3` answers so many redirects one after the other; `redirects` alone one to itself
  * - `headers` sends 100,000 headers, `garbage` what is not HTTP, `reset` resets the connection
- * - `flaky=3` answers 503 to the first three requests of exactly this URL
+ * - `flaky=3` answers `status` (503 unless it is given) and `retry-after` to the first three requests of exactly this URL,
+ *   and to the others as if there were neither
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { answeredBadly, sentBadly } from './hostile.ts'
+import { answeredBadly, hugePng, sentBadly } from './hostile.ts'
 import { maxSide, type PictureRequest } from './picture.ts'
 import { PictureCache } from './picture-cache.ts'
 
@@ -70,8 +73,8 @@ export async function startOrigin({ port = 0, cacheBytes = 256 * 2 ** 20 }: Orig
 
 interface State {
   readonly cache: PictureCache
-  /** How often each URL with `flaky` was asked. */
-  readonly asked: Map<string, number>
+  /** When each URL with `flaky` was asked. */
+  readonly asked: Map<string, number[]>
 }
 
 function listen(server: Server, port: number): Promise<void> {
@@ -92,6 +95,10 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
     response.writeHead(405, { allow: 'GET, HEAD' }).end()
     return
   }
+  if (url.pathname === '/asked') {
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(Object.fromEntries(state.asked)))
+    return
+  }
   const slow = /^(\d+)(ms|s)$/.exec(url.searchParams.get('slow') ?? '')
   if (slow) await pause(Number(slow[1]) * (slow[2] === 's' ? 1_000 : 1), response)
   if (response.destroyed || switched(state, url, request.url ?? '', response)) return
@@ -102,21 +109,22 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
 
 const page = '<!doctype html><title>No picture</title>\n'
 /** What comes in place of the picture, by `type`. */
-const bodies: ReadonlyMap<string, { readonly type: string; readonly body: string }> = new Map([
+const bodies: ReadonlyMap<string, { readonly type: string; readonly body: string | Buffer }> = new Map<
+  string,
+  { readonly type: string; readonly body: string | Buffer }
+>([
   ['html', { type: 'text/html', body: page }],
   ['lie', { type: 'image/jpeg', body: page }],
   ['empty', { type: 'image/jpeg', body: '' }],
+  ['huge', { type: 'image/png', body: hugePng() }],
 ])
 
 /** Whether a switch took the answer over. */
 function switched(state: State, url: URL, key: string, response: ServerResponse): boolean {
   const given = url.searchParams
+  const status = statusOf(state, given, key)
   const retryAfter = given.get('retry-after')
-  if (retryAfter !== null) response.setHeader('retry-after', retryAfter)
-  const flaky = Number(given.get('flaky') ?? 0)
-  const asked = state.asked.get(key) ?? 0
-  if (flaky > 0) state.asked.set(key, asked + 1)
-  const status = asked < flaky ? 503 : Number(given.get('status') ?? 200)
+  if (retryAfter !== null && status !== 200) response.setHeader('retry-after', retryAfter)
   const redirect = given.get('redirect')
   const instead = bodies.get(given.get('type') ?? '')
   if (status !== 200) response.writeHead(status, { 'content-type': 'text/plain' }).end(`status ${status}\n`)
@@ -124,6 +132,14 @@ function switched(state: State, url: URL, key: string, response: ServerResponse)
   else if (instead !== undefined) response.writeHead(200, { 'content-type': instead.type }).end(instead.body)
   else return answeredBadly(url, response)
   return true
+}
+
+function statusOf(state: State, given: URLSearchParams, key: string): number {
+  const flaky = Number(given.get('flaky') ?? 0)
+  if (flaky === 0) return Number(given.get('status') ?? 200)
+  const asked = [...(state.asked.get(key) ?? []), Date.now()]
+  state.asked.set(key, asked)
+  return asked.length <= flaky ? Number(given.get('status') ?? 503) : 200
 }
 
 async function sendPicture(

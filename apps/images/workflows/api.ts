@@ -31,7 +31,7 @@ const pictureQuery = z.strictObject({
   rawMimeType: z.string().max(100).optional().meta({ description: 'Of the raw picture', example: 'image/jpeg' }),
   state: z.enum(pictureStates).optional(),
   url: z.string().max(10_000).optional().meta({ description: 'One of its sources, as the catalog wrote it' }),
-  catalog: z.string().max(200).optional().meta({ description: 'One of its sources is of this catalog' }),
+  catalog: z.string().max(200).normalize().optional().meta({ description: 'One of its sources is of this catalog' }),
   similarTo: pictureId.optional().meta({
     description:
       'An id: pictures that look like that one, by their perceptual hashes; advice only, and itself left out',

@@ -69,16 +69,24 @@ async function untilPublished({ api }: CommandContext<Options>, { runId }: Start
     const run = await api.request<{ state: string; error: string | null }>('GET', `/api/v1/runs/${runId}?wait=20s`)
     if (run.state === 'queued' || run.state === 'running') continue
     if (run.state !== 'success') {
+      const errors = (await tasksOf(api, runId)).flatMap(({ name, error }) =>
+        error ? [`\n${name}: ${error.split('\n')[0]}`] : [],
+      )
       throw new SluiceError(
         'ACTION_FAILED',
-        `The run ${runId} has ended as ${run.state}: ${run.error ?? 'see its log'}`,
+        `The run ${runId} has ended as ${run.state}: ${run.error ?? 'see its log'}${errors.join('')}`,
       )
     }
-    const { items } = await api.request<{ items: { id: string; name: string }[] }>('GET', `/api/v1/runs/${runId}/tasks`)
+    const items = await tasksOf(api, runId)
     const task = items.find((item) => item.name === 'publish-lines')
     const { result } = await api.request<{ result: Published }>('GET', `/api/v1/tasks/${task?.id}`)
     return result
   }
+}
+
+async function tasksOf(api: ApiClient, runId: string) {
+  type Tasks = { items: { id: string; name: string; error: string | null }[] }
+  return (await api.request<Tasks>('GET', `/api/v1/runs/${runId}/tasks`)).items
 }
 
 /**

@@ -4,6 +4,7 @@ import { testApi } from '../../../test/test-api.ts'
 import { type Database, statement } from '../../ports/database.ts'
 import { ensureShards } from '../../store/shards.ts'
 import { append, ensureTopic } from '../../store/topics.ts'
+import { encodeCursor } from '../cursor.ts'
 
 const putLetters = statement(
   'test.put-letters',
@@ -44,6 +45,15 @@ it('lists dead letters by reason, key and time of death, and pages with the same
   const { body } = await ask('GET', '?key=k0&limit=1')
   expect(ids(body)).toEqual(['r0'])
   expect(ids((await ask('GET', `?key=k0&limit=1&cursor=${body.nextCursor}`)).body)).toEqual(['r2'])
+})
+
+it('goes on only from a place that it gave out for this stream', async () => {
+  const { ask, ids } = await filled()
+  const goesOn = async (kind: string) => ask('GET', `?cursor=${encodeCursor(kind, '0:1')}`)
+  expect(ids((await goesOn('dead-letters images')).body)).toEqual(['r2', 'r3'])
+  for (const kind of ['dead-letters other', 'dead-letters']) {
+    expect(await goesOn(kind)).toMatchObject({ status: 400, body: { code: 'INVALID_CURSOR' } })
+  }
 })
 
 it.each([

@@ -129,7 +129,9 @@ function listRoute(context: ApiContext): Route {
     errors: ['INVALID_CURSOR'],
     async handle({ params, query: { limit, cursor, reason, key, since } }) {
       const { name } = streamOf(context, params.name)
-      const after = cursor === undefined ? null : decodeCursor('dead-letters', z.string().max(50), cursor)
+      // A place in one stream is none in another.
+      const kind = `dead-letters ${name}`
+      const after = cursor === undefined ? null : decodeCursor(kind, z.string().max(50), cursor)
       const page = await listDeadLetters(context.db, name, {
         cursor: after,
         limit,
@@ -141,7 +143,7 @@ function listRoute(context: ApiContext): Route {
           ...letter,
           value: JSON.parse(value),
         })),
-        nextCursor: page.nextCursor === null ? null : encodeCursor('dead-letters', page.nextCursor),
+        nextCursor: page.nextCursor === null ? null : encodeCursor(kind, page.nextCursor),
       }
     },
   })

@@ -4,7 +4,7 @@ import type { Secrets } from '../../connectors/secrets.ts'
 import type { Database, Session } from '../../ports/database.ts'
 import type { ObjectStore } from '../../ports/objects.ts'
 import { documentObjects } from '../../store/document-bytes.ts'
-import { openDocuments } from '../../store/documents.ts'
+import { openDocuments, type Tried } from '../../store/documents.ts'
 import { groupedClaims, referToObjects } from '../../store/objects.ts'
 import { type AttemptKey, guardAttempt, readCheckpoint, writeCheckpoint } from '../../store/tasks.ts'
 import { append } from '../../store/topics.ts'
@@ -43,7 +43,10 @@ export function directCalls(parts: DirectParts): CapabilityCalls {
   }
 }
 
-/** What an attempt puts is kept as long as its run is; what it writes carries its token. */
+/**
+ * What an attempt puts is kept as long as its run is; what it writes carries its token. One call of these may be made again when
+ * its answer was lost: a replacement then knows its own write.
+ */
 export function attemptCalls(parts: DirectParts, calls: CapabilityCalls, key: AttemptKey): AttemptCalls {
   const { db, claimant } = parts
   const fenced = <T>(work: (session: Session) => Promise<T>): Promise<T> =>
@@ -53,6 +56,7 @@ export function attemptCalls(parts: DirectParts, calls: CapabilityCalls, key: At
     })
   const fencedDb: Database = { ...db, transaction: fenced }
   const objects = documentObjects(db, parts.store, claimant)
+  const tried: Tried = {}
   return {
     ...calls,
     async claimObject(object) {
@@ -64,7 +68,7 @@ export function attemptCalls(parts: DirectParts, calls: CapabilityCalls, key: At
     putDocument: (collection, name, document, named) =>
       openDocuments<object>(fencedDb, objects, collection).put(name, document, { objects: named }),
     replaceDocument: (collection, name, revision, document, options) =>
-      openDocuments<object>(fencedDb, objects, collection).replace(name, revision, document, options),
+      openDocuments<object>(fencedDb, objects, collection).replace(name, revision, document, options, tried),
     publish: (topic, records) => fenced((session) => append(session, topic, records)),
     readStep: (name) => readCheckpoint(db, key, name),
     writeStep: (name, result) => fenced((session) => writeCheckpoint(session, key, name, result)),
