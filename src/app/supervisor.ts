@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { messageOf, SluiceError } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
+import { isComingBack } from '../postgres/connection-failure.ts'
 import { type EmbeddedServer, startEmbedded } from '../postgres/embedded.ts'
 import { tryLock } from '../postgres/kernel-lock.ts'
 import { openDatabase } from '../postgres/pool.ts'
@@ -179,7 +180,9 @@ async function openServer(
     config.databaseUrl === undefined ? await startEmbedded({ home: config.home, log, keepUp: true }) : undefined
   const databaseUrl = config.databaseUrl ?? server!.url
   try {
-    await (server === undefined ? once : persistently)(() => withDatabase(databaseUrl, (db) => migrate(db)))
+    // Of our own server we know that it comes back, whatever it says; yours has to say so itself.
+    const passes = server === undefined ? isComingBack : isUnreachable
+    await persistently(() => withDatabase(databaseUrl, (db) => migrate(db)), passes)
   } catch (error) {
     await server?.stop()
     throw error
@@ -196,17 +199,17 @@ async function deploy(databaseUrl: string, { manifest }: Version, log: (line: st
   })
 }
 
-const once = <T>(work: () => Promise<T>): Promise<T> => work()
+const isUnreachable = (thrown: unknown): boolean =>
+  thrown instanceof SluiceError && thrown.code === 'DATABASE_UNREACHABLE'
 
 /** A server that was there a moment ago, and dies now, is there again soon. */
-async function persistently<T>(work: () => Promise<T>): Promise<T> {
+async function persistently<T>(work: () => Promise<T>, passes = isUnreachable): Promise<T> {
   const giveUpAt = performance.now() + longestOutageMs
   for (;;) {
     try {
       return await work()
     } catch (thrown) {
-      const passes = thrown instanceof SluiceError && thrown.code === 'DATABASE_UNREACHABLE'
-      if (!passes || performance.now() > giveUpAt) throw thrown
+      if (!passes(thrown) || performance.now() > giveUpAt) throw thrown
       await delay(100)
     }
   }

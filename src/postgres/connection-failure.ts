@@ -34,6 +34,12 @@ function codeOf(thrown: Error): string {
   return 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : ''
 }
 
+/** Whether a server was there to say that it takes nobody yet: it stops (57P01), crashed (57P02), starts or recovers (57P03). */
+export function isComingBack(thrown: unknown): boolean {
+  const cause = thrown instanceof SluiceError ? thrown.cause : thrown
+  return cause instanceof Error && ['57P01', '57P02', '57P03'].includes(codeOf(cause))
+}
+
 /** SQLSTATE of a wrong login or of a database that does not exist: nothing to reach either, but waiting does not help. */
 const refusedLogins = new Set(['28000', '28P01', '3D000'])
 
