@@ -130,6 +130,8 @@ describe('credentials', () => {
     ['ftp://name:hunter2@a/', 'ftp://***@a/'],
     ['//name:hunter2@a/', '//***@a/'],
     ['name:hunter2@a/', '***@a/'],
+    ['hunter2:/@a', '***@a'],
+    ['hunter2://name@a', '***@a'],
     ['http://na me:hunter2@a/', 'http://***@a/'],
     ['http://name:hunter2\0@a/', 'http://***@a/'],
     ['http://name%3ahunter2@a/', 'http://***@a/'],

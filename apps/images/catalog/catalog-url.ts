@@ -46,7 +46,8 @@ export function withoutCredentials(text: string): string {
     url.password = ''
     return url.href
   }
-  return text.replace(/^([a-z][a-z0-9+.-]*:(?=[/\\]))?([/\\]*).*@/is, '$1$2***@')
+  // Of an unknown scheme nobody knows whether it is one, or a name.
+  return text.replace(/^((?:https?|ftp|wss?):(?=[/\\]))?([/\\]*).*@/is, '$1$2***@')
 }
 
 /** One text for all spellings of a URL; what is none is as it is. */
