@@ -44,7 +44,7 @@ it('a runner is replaced after its number of attempts, and nothing is lost', asy
 })
 
 it('a runner that takes too much memory is replaced', async () => {
-  const engine = await world.engine({ settings: { maxRssBytes: 1, stallMs: 60 } })
+  const engine = await world.engine({ settings: { maxRssBytes: 1, stallMs: 2_500 } })
   await until('its replacement', () => noted(engine, /is replaced for memory/).length > 0)
 })
 
