@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Config } from '../../app/config.ts'
 import { SluiceError } from '../../errors.ts'
 import type { Database } from '../../ports/database.ts'
+import type { ServerFacts } from '../../store/reading/server.ts'
 import { openPlatformDatabase } from '../platform-database.ts'
 import { databaseFault } from './database-faults.ts'
 import { fail, ok, type Subject, type Told, warn } from './finding.ts'
@@ -95,23 +96,6 @@ export async function lookAtServer(database: Database, { config, now }: Subject)
   const where = config.databaseUrl === undefined ? 'embedded' : 'SLUICE_DATABASE_URL'
   const told = [...serverFaults(server, config), ...clockFault(skewMs)]
   return told.some(({ state }) => state === 'fail') ? told : [ok(`PostgreSQL ${server.version} (${where})`), ...told]
-}
-
-export interface ServerFacts {
-  /** As in server_version_num. */
-  readonly number: number
-  readonly version: string
-  readonly readOnly: boolean
-  readonly standby: boolean
-  readonly encoding: string
-  readonly user: string
-  readonly database: string
-  readonly schemaThere: boolean
-  /** May make the schema, or, where it is there, tables in it. */
-  readonly mayCreate: boolean
-  /** The user's own tables, or those of a role that it belongs to. */
-  readonly owns: boolean
-  readonly freeConnections: number
 }
 
 /**

@@ -1,7 +1,8 @@
 /** What kind of server and login this is, and what waits in it. */
 import { type Session, statement } from '../../ports/database.ts'
 
-interface Server {
+export interface ServerFacts {
+  /** As in server_version_num. */
   readonly number: number
   readonly version: string
   readonly readOnly: boolean
@@ -10,9 +11,14 @@ interface Server {
   readonly user: string
   readonly database: string
   readonly schemaThere: boolean
+  /** May make the schema, or, where it is there, tables in it. */
   readonly mayCreate: boolean
+  /** The user's own tables, or those of a role that it belongs to. */
   readonly owns: boolean
   readonly freeConnections: number
+}
+
+interface Server extends ServerFacts {
   readonly now: Date
 }
 
