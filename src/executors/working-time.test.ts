@@ -33,6 +33,13 @@ it('ends what is under way when the time has passed', async () => {
   await ended
 })
 
+it('ends it when its timer comes early, which counts in whole milliseconds', async () => {
+  const all = Array.from({ length: 200 }, () => watched())
+  const now = monotonicMs()
+  for (const [index, { time }] of all.entries()) time.extend(now + 5 + index / 20)
+  await Promise.all(all.map(({ ended }) => ended))
+})
+
 it('ends it also when the words of the engine were read late', async () => {
   const { time, ended } = watched()
   time.extend(monotonicMs() - 1_000)

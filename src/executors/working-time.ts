@@ -27,14 +27,24 @@ export class WorkingTime {
   /** @param until as `monotonicMs` counts. */
   extend(until: number): void {
     this.until = until
-    clearTimeout(this.timer)
-    this.timer = setTimeout(() => this.look(), Math.max(0, Math.ceil(until - monotonicMs()))).unref()
+    this.arm()
   }
 
   /** To be called when something begins, too: nothing ends a runner that had nothing to do when its time passed. */
   look(): void {
     // Timers come before messages in a turn of the event loop, immediates after them.
     if (this.isOver()) setImmediate(() => this.isOver() && this.parts.isBusy() && this.parts.end())
+  }
+
+  private arm(): void {
+    clearTimeout(this.timer)
+    this.timer = setTimeout(() => this.wake(), Math.max(0, Math.ceil(this.until - monotonicMs()))).unref()
+  }
+
+  /** A timer counts in whole milliseconds of its loop's clock, and so may come up to one too early. */
+  private wake(): void {
+    if (this.isOver()) this.look()
+    else this.arm()
   }
 
   private isOver(): boolean {
