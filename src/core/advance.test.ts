@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { node } from '../../test/run-plans.ts'
-import { advance, maxWidth, startTask } from './advance.ts'
+import { advance, startTask } from './advance.ts'
+import { maxWidth } from './consider.ts'
 import { compileGraph } from './graph.ts'
 import type { NodeManifest } from './manifest.ts'
 import {
@@ -142,11 +143,14 @@ describe('an attempt', () => {
       { node: 1, to: 'upstream_failed', attempt: 0, token: 0 },
     ])
     expect(states()).toEqual(['cancelled', 'upstream_failed'])
-    expect(decision.end).toEqual({ state: 'failed', error: expect.stringMatching(/^could not start: \S+$/) })
+    expect(decision.end).toEqual({ state: 'failed', error: 'cancelled: 0' })
   })
 })
 
-const nothing: Decision = { transitions: [], ready: [], expanded: [], retries: [], kill: [], end: undefined }
+const nothing: Decision = {
+  ...{ transitions: [], ready: [], expanded: [], retries: [], due: [], kill: [], stop: [] },
+  end: undefined,
+}
 
 describe('a cancel', () => {
   it('before the run begins ends all of it', () => {

@@ -57,6 +57,17 @@ describe('dueTicks', () => {
     expect(dueTicks(hourly, 'none', 0, hour)[0]!.reason).toBe('on time')
   })
 
+  it('starts the newest 1,000 of the missed ticks at most, or what is said', () => {
+    const all = (most?: number, limit = 9_999) =>
+      dueTicks(hourly, 'all', 0, 5_000.5 * hour, { limit, ...(most === undefined ? {} : { most }) })
+    const started = all().filter((tick) => tick.outcome !== 'skipped')
+    expect([started.length, started[0]!.logicalTime]).toEqual([1_000, 4_001 * hour])
+    expect(all()[0]!.reason).toBe('missed by 17998200 s; catch-up starts the newest 1000 at most')
+    expect(outcomes(all(3).slice(-4))).toEqual(['4997 skipped', '4998 caught_up', '4999 caught_up', '5000 late'])
+    expect(all(3, 4_998).at(-1)).toMatchObject({ outcome: 'caught_up' })
+    expect(all(3, 4_997).at(-1)).toMatchObject({ outcome: 'skipped' })
+  })
+
   it('gives at most 1,000 ticks, or what is said', () => {
     expect(dueTicks(hourly, 'all', 0, 5_000 * hour)).toHaveLength(1_000)
     expect(dueTicks(hourly, 'all', 0, 5_000 * hour, { limit: 7 })).toHaveLength(7)

@@ -6,8 +6,10 @@
  * | is at most `onTimeMs` old            | fired        | fired   | fired   |
  * | is older, and no later one is due    | late         | late    | skipped |
  * | is older, and a later one is due     | caught_up    | skipped | skipped |
+ *
+ * Of the ticks that were missed, `all` starts the newest 1,000; those before them are skipped.
  */
-import { nextTick, type Schedule, ticksBetween } from './schedule.ts'
+import { type Schedule, ticksBetween } from './schedule.ts'
 
 export const catchUpPolicies = ['all', 'last', 'none'] as const
 
@@ -25,8 +27,8 @@ export interface Tick {
   readonly reason: string
 }
 
-/** A tick up to 1 minute old is on time; a call gives at most 1,000 ticks. */
-export const catchUpDefaults = Object.freeze({ onTimeMs: 60_000, limit: 1_000 })
+/** A tick up to 1 minute old is on time; a call gives at most 1,000 ticks; 1,000 are caught up with at most. */
+export const catchUpDefaults = Object.freeze({ onTimeMs: 60_000, limit: 1_000, most: 1_000 })
 
 /**
  * The rows of the ticks `lastHandled < tick <= now`, oldest first. As many as `limit` (at least 1) means that there may
@@ -37,23 +39,33 @@ export function dueTicks(
   policy: CatchUpPolicy,
   lastHandled: number,
   now: number,
-  options: { readonly onTimeMs?: number; readonly limit?: number } = {},
+  options: { readonly onTimeMs?: number; readonly limit?: number; readonly most?: number } = {},
 ): Tick[] {
-  const { onTimeMs, limit } = { ...catchUpDefaults, ...options }
+  const { onTimeMs, limit, most } = { ...catchUpDefaults, ...options }
   const times = ticksBetween(schedule, lastHandled, now, limit)
-  const following = times.length === 0 ? undefined : nextTick(schedule, times.at(-1)!)
-  const newest = following !== undefined && following <= now ? undefined : times.at(-1)
-  return times.map((logicalTime) => {
+  // What comes after this page, as far as it matters: that one more is due, or that as many are as are caught up with.
+  const after =
+    times.length < limit ? 0 : ticksBetween(schedule, times.at(-1)!, now, policy === 'all' ? most : 1).length
+  return times.map((logicalTime, index) => {
     const age = now - logicalTime
-    return { logicalTime, ...outcomeOf(policy, age, age <= onTimeMs, logicalTime === newest) }
+    const later = times.length - 1 - index + after
+    return { logicalTime, ...outcomeOf(policy, age, age <= onTimeMs, { later, most }) }
   })
 }
 
-function outcomeOf(policy: CatchUpPolicy, age: number, onTime: boolean, isNewest: boolean): Omit<Tick, 'logicalTime'> {
+function outcomeOf(
+  policy: CatchUpPolicy,
+  age: number,
+  onTime: boolean,
+  { later, most }: { readonly later: number; readonly most: number },
+): Omit<Tick, 'logicalTime'> {
+  const isNewest = later === 0
+  const tooMany = policy === 'all' && later >= most
   if (onTime) return { outcome: 'fired', reason: 'on time' }
   const missed = `missed by ${Math.round(age / 1000)} s`
   if (policy === 'none') return { outcome: 'skipped', reason: `${missed}; catch-up is none` }
   if (isNewest) return { outcome: 'late', reason: `${missed}; no later tick is due` }
+  if (tooMany) return { outcome: 'skipped', reason: `${missed}; catch-up starts the newest ${most} at most` }
   if (policy === 'all') return { outcome: 'caught_up', reason: `${missed}; catch-up is all` }
   return { outcome: 'skipped', reason: `${missed}; catch-up is last and a later tick is due` }
 }

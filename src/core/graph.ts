@@ -2,9 +2,13 @@
  * The graph of a workflow, compiled for quick decisions. Nodes that wait for the same set of nodes share one gate, and a
  * stage waits for one gate of all nodes of the stage before: 100 stages of 100 are 99 gates, not a million edges.
  */
+import type { Template } from '../sdk/reference.ts'
 import type { NodeManifest, WorkflowManifest } from './manifest.ts'
 
 export interface Graph {
+  /** What a run results in, if its workflow says so. */
+  readonly output: Template | undefined
+  readonly timeoutMs: number | undefined
   readonly nodes: readonly NodeManifest[]
   /** Sizes of the gates: how many nodes each counts. */
   readonly gates: readonly number[]
@@ -16,11 +20,11 @@ export interface Graph {
   readonly opens: readonly (readonly number[])[]
   /** Per gate: whether a node behind it has a rule that one good end may decide. */
   readonly decidesEarly: readonly boolean[]
-  /** Nodes that nothing waits for; the state of a run is judged by them. */
+  /** Nodes that nothing but teardowns waits for; the state of a run is judged by them. */
   readonly leaves: readonly number[]
 }
 
-export function compileGraph(workflow: Pick<WorkflowManifest, 'nodes'>): Graph {
+export function compileGraph(workflow: Pick<WorkflowManifest, 'nodes' | 'output' | 'timeoutMs'>): Graph {
   const { nodes } = workflow
   const gates: number[] = []
   const countsIn: number[][] = nodes.map(() => [])
@@ -58,6 +62,11 @@ export function compileGraph(workflow: Pick<WorkflowManifest, 'nodes'>): Graph {
     'none_failed_min_one_success',
   ])
   const decidesEarly = opens.map((behind) => behind.some((node) => !patient.has(nodes[node]!.rule)))
-  const leaves = nodes.flatMap((_, index) => (countsIn[index]!.length === 0 ? [index] : []))
-  return { nodes, gates, waitsFor, countsIn, opens, decidesEarly, leaves }
+  // A teardown judges nothing: neither by its own end, nor by standing behind what does.
+  const judged = opens.map((behind) => behind.some((node) => nodes[node]!.teardownOf === undefined))
+  const leaves = nodes.flatMap((node, index) =>
+    node.teardownOf === undefined && !countsIn[index]!.some((gate) => judged[gate]) ? [index] : [],
+  )
+  const { output, timeoutMs } = workflow
+  return { output, timeoutMs, nodes, gates, waitsFor, countsIn, opens, decidesEarly, leaves }
 }

@@ -8,6 +8,8 @@ const policies = fc
   .map(({ attempts, a, b }) => ({ attempts, baseMs: Math.min(a, b), maxMs: Math.max(a, b) }))
 const draws = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true })
 
+const asking = (retryAfterMs: number) => ({ code: 'FETCH_FAILED', retryAfterMs })
+
 describe('nextAttempt', () => {
   const policy = { attempts: 12, baseMs: 100, maxMs: 1_500 }
   const waits = (draw: number) =>
@@ -47,17 +49,17 @@ describe('nextAttempt', () => {
       fc.property(fc.integer({ min: 1, max: 100 }), fc.nat(604_800_000), draws, (made, asked, draw) => {
         const all = { ...policy, attempts: 101 }
         const own = nextAttempt(all, made, 10, () => draw)
-        expect(nextAttempt(all, made, 10, () => draw, asked)).toEqual({
+        expect(nextAttempt(all, made, 10, () => draw, asking(asked))).toEqual({
           retryAt: (own as { retryAt: number }).retryAt + asked,
         })
       }),
     )
-    expect(nextAttempt(policy, 1, 0, () => 0, 0.2)).toEqual({ retryAt: 1 })
-    expect(nextAttempt(policy, 1, 0, () => 0, 1e300)).toEqual({ retryAt: 604_800_000 })
+    expect(nextAttempt(policy, 1, 0, () => 0, asking(0.2))).toEqual({ retryAt: 1 })
+    expect(nextAttempt(policy, 1, 0, () => 0, asking(1e300))).toEqual({ retryAt: 604_800_000 })
   })
 
   it.each([-5, Number.NaN, Number.POSITIVE_INFINITY])('ignores %s as what the other side asked for', (asked) => {
-    expect(nextAttempt(policy, 1, 0, () => 0.5, asked)).toEqual({ retryAt: 50 })
+    expect(nextAttempt(policy, 1, 0, () => 0.5, asking(asked))).toEqual({ retryAt: 50 })
   })
 })
 

@@ -14,6 +14,18 @@ export interface RetryPolicy {
   readonly baseMs: number
   /** No wait is longer than this many milliseconds, but for what the other side asked for. */
   readonly maxMs: number
+  /**
+   * Policies for some errors, by code or by the name of the author's error class; the code comes first where both are
+   * there. The last error decides, and all attempts that were made count.
+   */
+  readonly errors?: Readonly<Record<string, Omit<RetryPolicy, 'errors'>>>
+}
+
+/** What of an error the policy looks at. */
+export interface FailedWith {
+  readonly code: string
+  readonly name?: string
+  readonly retryAfterMs?: number
 }
 
 /** One attempt; where a policy names more, waits of up to 1 s doubling to 5 min. */
@@ -62,7 +74,24 @@ export function retryPolicy(given: Partial<RetryPolicy> = {}): RetryPolicy {
  * The policy of what an author wrote; `attempts` where nothing is said of them. Waits that begin above 5 min stay as they begin.
  * @throws SluiceError DEFINITION_INVALID, USAGE (a duration that is none)
  */
-export function policyOf(options: RetryOptions, attempts: number): RetryPolicy {
+export function policyOf({ errors, ...options }: RetryOptions, attempts: number): RetryPolicy {
+  const policy = plainPolicyOf(options, attempts)
+  if (errors === undefined) return policy
+  const named = Object.entries(errors)
+  if (named.length > maxErrorPolicies) {
+    throw new SluiceError('DEFINITION_INVALID', `A retry policy names at most ${maxErrorPolicies} errors`)
+  }
+  return {
+    ...policy,
+    errors: Object.fromEntries(
+      named.map(([name, own]) => [name, plainPolicyOf({ ...options, ...own }, policy.attempts)]),
+    ),
+  }
+}
+
+const maxErrorPolicies = 50
+
+function plainPolicyOf(options: Omit<RetryOptions, 'errors'>, attempts: number): RetryPolicy {
   const baseMs = options.base === undefined ? defaultRetryPolicy.baseMs : parseDuration(options.base)
   const maxMs = options.max === undefined ? Math.max(baseMs, defaultRetryPolicy.maxMs) : parseDuration(options.max)
   return retryPolicy({ attempts: options.attempts ?? attempts, baseMs, maxMs })
@@ -73,20 +102,29 @@ export type NextAttempt = { readonly retryAt: number } | 'exhausted'
 /**
  * When the next attempt is due after `attemptsMade` (1 or more) attempts failed.
  * @param random gives numbers in [0, 1).
- * @param retryAfterMs what the other side asked to wait: the wait is drawn on top of it, so that many tasks told the
- *   same do not return in one instant. Ignored unless it is a finite number above 0; at most 7 days.
+ * @param failed its `retryAfterMs` is what the other side asked to wait: the wait is drawn on top of it, so that many tasks
+ *   told the same do not return in one instant. Ignored unless it is a finite number above 0; at most 7 days.
  */
 export function nextAttempt(
   policy: RetryPolicy,
   attemptsMade: number,
   now: number,
   random: () => number,
-  retryAfterMs = 0,
+  failed?: FailedWith,
 ): NextAttempt {
-  if (attemptsMade >= policy.attempts) return 'exhausted'
-  const longest = Math.min(policy.maxMs, policy.baseMs * 2 ** (attemptsMade - 1))
+  const { attempts, baseMs, maxMs } = policyFor(policy, failed)
+  const retryAfterMs = failed?.retryAfterMs ?? 0
+  if (attemptsMade >= attempts) return 'exhausted'
+  const longest = Math.min(maxMs, baseMs * 2 ** (attemptsMade - 1))
   const asked = Number.isFinite(retryAfterMs) ? Math.ceil(Math.min(limits.waitMs, Math.max(0, retryAfterMs))) : 0
   return { retryAt: now + asked + Math.round(random() * longest) }
+}
+
+function policyFor(policy: RetryPolicy, failed: FailedWith | undefined): RetryPolicy {
+  const { errors } = policy
+  if (errors === undefined || failed === undefined) return policy
+  const found = [failed.code, failed.name].find((name) => name !== undefined && Object.hasOwn(errors, name))
+  return found === undefined ? policy : errors[found]!
 }
 
 /** When an attempt is due again after `lossesMade` (1 or more) of its task's attempts lost their runner. */

@@ -12,9 +12,12 @@ const row = (at: number, mapIndex: number, more: Partial<TaskRow>): TaskRow => (
   state: 'success',
   attempt: 1,
   losses: 0,
+  waits: 0,
+  base: 0,
   token: null,
   result: null,
   retryAt: null,
+  firstStartedAt: null,
   ...more,
 })
 
@@ -126,6 +129,78 @@ describe('restoreProgress', () => {
     const { progress, ready } = restore([mapped()], rows, [{ node: 0, width: states.length }])
     expect(progress.nodes[0]!.state).toBe(state)
     expect(ready).toEqual([])
+  })
+
+  it('sets timers again, and counts the runs of other workflows that are open', () => {
+    const wait = { kind: 'wait', action: 'wait', args: { forMs: 500 } } as const
+    const approval = { onDeadline: 'fail', onRefuse: 'skip' } as const
+    const nodes = [
+      node(0, wait),
+      node(1, { kind: 'approval', action: 'approval', approval }),
+      node(2, { kind: 'workflow', action: 'other' }),
+      node(3),
+    ]
+    const deferred = (at: number, retryAt: number | null) =>
+      row(at, -1, { state: 'deferred', retryAt, waits: at === 3 ? 1 : 0 })
+    const { due, children, retries, begun, progress } = restore(nodes, [
+      deferred(0, 1_500),
+      deferred(1, null),
+      deferred(2, null),
+      deferred(3, 7_000),
+    ])
+    expect(due).toEqual([{ node: 0, mapIndex: -1, attempt: 1, at: 1_500 }])
+    expect(children).toBe(1)
+    expect(retries).toEqual([{ node: 3, mapIndex: -1, at: 7_000 }])
+    expect(begun).toMatchObject({ transitions: [], ready: [], due: [] })
+    expect(progress.nodes.map(({ state }) => state)).toEqual(Array(4).fill('scheduled'))
+    expect(startTask(progress, 2, -1, 5)).toBeUndefined()
+    expect(startTask(progress, 3, -1, 5)).toMatchObject({ from: 'deferred', attempt: 2 })
+    const late = { node: 0, mapIndex: -1, attempt: 1 }
+    expect(advance(progress, { kind: 'due', ...late }, 1_500, () => 0).transitions).toMatchObject([{ to: 'success' }])
+  })
+
+  it('sets the time limits of tasks again, from their first start', () => {
+    const { limits } = restore(
+      [node(0, { withinMs: 400 }), node(1, { withinMs: 400 }), node(2), node(3, { withinMs: 400 })],
+      [
+        row(0, -1, { state: 'running', token: 3, firstStartedAt: 1_000 }),
+        row(1, -1, { state: 'up_for_retry', retryAt: 5, firstStartedAt: 2_000 }),
+        row(2, -1, { state: 'running', token: 4, firstStartedAt: 1_000 }),
+        row(3, -1, { firstStartedAt: 1_000 }),
+      ],
+    )
+    expect(limits).toEqual([
+      { node: 0, mapIndex: -1, at: 1_400 },
+      { node: 1, mapIndex: -1, at: 2_400 },
+    ])
+  })
+
+  it('lets what was cleared begin again, and goes on with its numbers', () => {
+    const nodes = [mapped(), node(1)]
+    const { progress, ready, begun } = restore(
+      nodes,
+      [
+        row(0, 0, { result: '1' }),
+        row(0, 1, { state: 'none', attempt: 3, base: 3 }),
+        row(1, -1, { state: 'none', attempt: 2, base: 2 }),
+      ],
+      [{ node: 0, width: 2 }],
+    )
+    expect(ready).toEqual([{ node: 0, first: 1, last: 1 }])
+    expect(begun.ready).toEqual([{ node: 1, first: -1, last: -1 }])
+    expect(startTask(progress, 0, 1, 8)).toMatchObject({ from: 'none', attempt: 4 })
+    expect(startTask(progress, 1, -1, 9)).toMatchObject({ from: 'none', attempt: 3 })
+  })
+
+  it('knows what a branch chose', () => {
+    const nodes = [
+      node(0, { kind: 'branch', action: 'branch', args: 'a', choices: ['a', 'b'] }),
+      node(1, { upstream: [0], arms: [{ branch: 0, arm: 'a' }] }),
+      node(2, { upstream: [0], arms: [{ branch: 0, arm: 'b' }] }),
+    ]
+    const { begun } = restore(nodes, [row(0, -1, { attempt: 0, result: '["b"]' })])
+    expect(begun.transitions).toMatchObject([{ node: 1, to: 'skipped' }])
+    expect(begun.ready).toEqual([{ node: 2, first: -1, last: -1 }])
   })
 
   it('takes one row of a map that never started for all its tasks', () => {

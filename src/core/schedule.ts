@@ -1,5 +1,5 @@
 /**
- * When a cron pattern fires in a time zone. With `wall(t)` what the local clock shows at the instant `t`:
+ * When a plan fires: at equal intervals (interval.ts), or by a cron pattern in a time zone. Of a pattern, with `wall(t)` what the local clock shows at the instant `t`:
  *
  * 1. A pattern whose hour field is a star, with or without a step, follows elapsed time: it fires at every instant at
  *    which the clock shows a matching minute. In a repeated hour it fires in both passes; a gap has nothing to fire.
@@ -9,16 +9,25 @@
  * 3. Ticks are distinct, in order, and through the year 9999. They depend on the pattern, the zone and its data alone.
  */
 import { SluiceError } from '../errors.ts'
+import type { CronPlan, IntervalPlan } from '../sdk/plan.ts'
 import { type CronPattern, nextWall, parsePattern } from './cron-pattern.ts'
+import { type Interval, nextOfInterval } from './interval.ts'
 import { type LocalTime, localTime, widestOffsetMs } from './local-time.ts'
 
 const dayMs = 86_400_000
 
-/** Plain data: it may be kept and sent as JSON. */
-export interface Schedule {
+export interface CronSchedule {
   readonly pattern: CronPattern
   /** IANA name. */
   readonly zone: string
+}
+
+/** Plain data: it may be kept and sent as JSON. */
+export type Schedule = CronSchedule | Interval
+
+/** @throws SluiceError DEFINITION_INVALID as `parseCron` does */
+export function scheduleOf(plan: CronPlan | IntervalPlan): Schedule {
+  return plan.kind === 'cron' ? parseCron(plan.pattern, plan.timezone) : { everyMs: plan.everyMs, start: plan.start }
 }
 
 /**
@@ -26,7 +35,7 @@ export interface Schedule {
  * @throws SluiceError DEFINITION_INVALID saying which field is wrong and what is allowed, that the pattern can never
  *   fire, or which zone was probably meant.
  */
-export function parseCron(pattern: string, zone: string): Schedule {
+export function parseCron(pattern: string, zone: string): CronSchedule {
   const schedule = { pattern: parsePattern(pattern), zone }
   localTime(zone)
   return schedule
@@ -41,6 +50,10 @@ export function nextTick(schedule: Schedule, after: number): number | undefined 
     throw new SluiceError('USAGE', `${after} is not a time in milliseconds since the year 1900`)
   }
   if (after >= Date.UTC(10_000)) return undefined
+  if ('everyMs' in schedule) {
+    const tick = nextOfInterval(schedule, Math.floor(after))
+    return tick < Date.UTC(10_000) ? tick : undefined
+  }
   const local = localTime(schedule.zone)
   return schedule.pattern.everyHour
     ? nextShown(schedule.pattern, local, Math.floor(after) + 1)
@@ -58,6 +71,25 @@ export function ticksBetween(schedule: Schedule, from: number, to: number, limit
     tick = next
   }
   return ticks
+}
+
+/** The last tick before `before` (exclusive); `undefined` when there was none since the year 1900. */
+export function previousTick(schedule: Schedule, before: number): number | undefined {
+  const earliest = Date.UTC(1900)
+  const isBefore = (after: number): boolean => (nextTick(schedule, after) ?? Number.POSITIVE_INFINITY) < before
+  let [low, high] = [before - 1, before - 1]
+  for (let reach = 60_000; !isBefore(low); reach *= 2) {
+    if (low <= earliest) return undefined
+    high = low
+    low = Math.max(earliest, before - reach)
+  }
+  // Of all instants, the last one after which a tick comes before `before` is just before the tick that is looked for.
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2)
+    if (isBefore(middle)) low = middle
+    else high = middle
+  }
+  return nextTick(schedule, low)
 }
 
 /** Rule 1: the first instant at or after `from` at which the clock shows a matching minute as it begins. */

@@ -4,12 +4,12 @@ import * as task from './task-state.ts'
 
 /** The ways written as a drawing: from, then where the engine leads. */
 const taskWays: Record<task.TaskState, string> = {
-  none: 'scheduled queued running skipped upstream_failed cancelled removed',
+  none: 'scheduled queued running deferred success failed skipped upstream_failed cancelled removed',
   scheduled: 'queued running failed skipped upstream_failed cancelled removed',
   queued: 'scheduled running failed cancelled',
   running: 'deferred up_for_retry success failed skipped cancelled',
   deferred: 'scheduled running up_for_retry success failed skipped cancelled',
-  up_for_retry: 'scheduled queued running failed cancelled',
+  up_for_retry: 'scheduled queued running deferred failed cancelled',
   success: '',
   failed: '',
   skipped: '',

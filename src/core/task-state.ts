@@ -48,6 +48,19 @@ export const taskTransitions: readonly TaskTransition[] = [
     reason: 'its rule holds and its permits are held; it waits for a runner',
   },
   { from: 'none', to: 'running', by: 'engine', reason: 'its rule holds and a runner is free' },
+  {
+    from: 'none',
+    to: 'deferred',
+    by: 'engine',
+    reason: 'its rule holds; a timer, an approval or a run of another workflow needs no runner',
+  },
+  { from: 'none', to: 'success', by: 'engine', reason: 'the engine decided it: a branch, a time that has passed' },
+  {
+    from: 'none',
+    to: 'failed',
+    by: 'engine',
+    reason: 'the engine cannot decide it: a value that is no choice, no time',
+  },
   { from: 'none', to: 'skipped', by: 'engine', reason: 'its rule or a branch left it out' },
   { from: 'none', to: 'upstream_failed', by: 'engine', reason: 'its rule can no longer hold' },
   { from: 'none', to: 'cancelled', by: 'engine', reason: 'the run was cancelled before it started' },
@@ -89,6 +102,7 @@ export const taskTransitions: readonly TaskTransition[] = [
   { from: 'up_for_retry', to: 'scheduled', by: 'engine', reason: 'the retry is due; it waits for a permit' },
   { from: 'up_for_retry', to: 'queued', by: 'engine', reason: 'the retry is due and its permits are held' },
   { from: 'up_for_retry', to: 'running', by: 'engine', reason: 'the retry is due and a runner is free' },
+  { from: 'up_for_retry', to: 'deferred', by: 'engine', reason: 'the retry is due; it needs no runner' },
   { from: 'up_for_retry', to: 'failed', by: 'engine', reason: 'the time limit of all attempts passed' },
   { from: 'up_for_retry', to: 'cancelled', by: 'engine', reason: 'cancelled between two attempts' },
 

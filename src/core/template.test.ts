@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type Pointer, reference, type Template, toTemplate } from '../sdk/reference.ts'
+import { type Pointer, reference, type Template, text, toTemplate } from '../sdk/reference.ts'
 import { resolveTemplate } from './template.ts'
 
 const at = (from: 'param' | 'item', ...path: string[]) => ({ $ref: { from, path } })
@@ -75,5 +75,38 @@ describe('resolveTemplate', () => {
     })
     expect(resolved).toEqual({ $sum: [1, 2], id: 7 })
     expect(asked.map(({ from }) => from)).toEqual(['node', 'item'])
+  })
+})
+
+describe('texts with references inside', () => {
+  it('are put together from what is known then', () => {
+    const params = reference<{ text: string; a: { b: readonly unknown[] }; empty: null; no: number }>({
+      from: 'param',
+      path: [],
+    })
+    const seen: Pointer[] = []
+    const template = JSON.parse(
+      JSON.stringify(
+        toTemplate(text`in/${params.text}-${params.a.b}${params.empty}${params.no}/${7}.csv`, (one) => seen.push(one)),
+      ),
+    )
+    expect(seen).toHaveLength(4)
+    expect(resolve(template)).toBe('in/word-[10,{"c":null,"d":false}]/7.csv')
+  })
+
+  it('are no objects of an author that only look like them', () => {
+    const template = toTemplate({ a: { $text: ['x'] } }, () => {})
+    expect(resolve(JSON.parse(JSON.stringify(template)))).toEqual({ a: { $text: ['x'] } })
+  })
+
+  it('are one text whatever they hold: nothing in them is a reference again', () => {
+    fc.assert(
+      fc.property(fc.array(fc.string(), { maxLength: 6 }), (words) => {
+        const strings = words.map((word) => `${word}|`)
+        const refs = words.map((_, index) => reference({ from: 'param', path: ['list', String(index)] }))
+        const template = JSON.parse(JSON.stringify(toTemplate(text([...strings, ''], ...refs), () => {})))
+        expect(resolve(template, { list: words })).toBe(words.map((word) => `${word}|${word}`).join(''))
+      }),
+    )
   })
 })

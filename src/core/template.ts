@@ -13,8 +13,15 @@ export function resolveTemplate(template: Template, lookup: Lookup): unknown {
   const object = template as { readonly [key: string]: Template }
   if ('$ref' in object)
     return follow(lookup(object.$ref as unknown as Pointer), (object.$ref as unknown as Pointer).path)
+  if ('$text' in object) return (object.$text as readonly Template[]).map((part) => written(part, lookup)).join('')
   const fields = '$literal' in object ? (object.$literal as { readonly [key: string]: Template }) : object
   return Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, resolveTemplate(field, lookup)]))
+}
+
+/** A part of a text. */
+function written(part: Template, lookup: Lookup): string {
+  const value = resolveTemplate(part, lookup) ?? ''
+  return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
 function follow(value: unknown, path: readonly string[]): unknown {

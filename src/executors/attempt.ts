@@ -6,7 +6,9 @@ import type { AttemptError } from '../core/run-progress.ts'
 import { messageOf, SluiceError } from '../errors.ts'
 import type { ActionDefinition } from '../sdk/action-definition.ts'
 import type { ActionContext } from '../sdk/context.ts'
+import { Deferral, Skip } from '../sdk/ends.ts'
 import type { Schema } from '../sdk/schema.ts'
+import { type Clock, systemClock } from '../time.ts'
 import type { AttemptEnd, AttemptStart } from './runner-protocol.ts'
 
 /** Task results up to this many bytes are kept with the task; larger ones become objects. */
@@ -23,7 +25,12 @@ export interface AttemptParts {
   context(start: AttemptStart, signal: AbortSignal): Omit<ActionContext, 'input' | 'run' | 'attempt' | 'signal'>
   /** Stores a large result; gives what is kept with the task instead. */
   storeResult(start: AttemptStart, result: string): Promise<string>
+  /** Default: the system's clock. */
+  readonly clock?: Clock
 }
+
+/** No wait is longer. */
+const longestWaitMs = 366 * 24 * 3_600_000
 
 export async function runAttempt(
   start: AttemptStart,
@@ -40,7 +47,7 @@ export async function runAttempt(
     const context: ActionContext = Object.assign(parts.context(start, signal), {
       input,
       signal,
-      run: { id: start.runId, workflow: start.workflow, version: start.version },
+      run: runOf(start),
       attempt: { task: start.nodeId, number: start.attempt, mapIndex: start.mapIndex },
     })
     const returned = await untilAborted(Promise.resolve(action.options.run(context)), signal)
@@ -50,10 +57,20 @@ export async function runAttempt(
     return { token, kind: 'success', result, stored: await parts.storeResult(start, result) }
   } catch (thrown) {
     if (cancelled.aborted) return { token, kind: 'cancelled' }
+    if (thrown instanceof Skip) return { token, kind: 'skipped', reason: thrown.message.slice(0, 8_192) }
+    if (thrown instanceof Deferral) {
+      const { afterMs, wait } = thrown
+      const until = (parts.clock ?? systemClock).now() + Math.min(longestWaitMs, Math.max(0, afterMs))
+      return { token, kind: 'deferred', until, wait: JSON.stringify({ ...wait, until: new Date(until).toISOString() }) }
+    }
     return { token, kind: 'failure', error: attemptError(thrown) }
   } finally {
     clearTimeout(timer)
   }
+}
+
+function runOf({ runId, workflow, version, logicalTime }: AttemptStart): ActionContext['run'] {
+  return { id: runId, workflow, version, logicalTime: logicalTime === null ? null : new Date(logicalTime) }
 }
 
 export function timeLimitPassed(timeoutMs: number): SluiceError {
@@ -113,5 +130,6 @@ export function attemptError(thrown: unknown): AttemptError {
     message,
     retryable: known ? thrown.retryable : true,
   }
+  if (!known && thrown instanceof Error && thrown.name !== 'Error') return { ...error, name: thrown.name }
   return known && thrown.retryAfterMs !== undefined ? { ...error, retryAfterMs: thrown.retryAfterMs } : error
 }

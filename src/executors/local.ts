@@ -100,6 +100,18 @@ export class LocalExecutor {
     return Math.max(0, free)
   }
 
+  /** Attempts under way, and how many there can be at once. */
+  size(isolation: 'shared' | 'process'): { readonly busy: number; readonly slots: number } {
+    let busy = 0
+    let shared = 0
+    for (const runner of this.runners) {
+      if (runner.isolated !== (isolation === 'process')) continue
+      busy += runner.live.size
+      if (!runner.retiring) shared += this.settings.capacity
+    }
+    return { busy, slots: isolation === 'process' ? this.settings.isolated : shared }
+  }
+
   has(token: number): boolean {
     return this.byToken.has(token)
   }

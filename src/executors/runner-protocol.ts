@@ -14,6 +14,8 @@ export interface AttemptStart {
   readonly nodeId: string
   readonly mapIndex: number
   readonly attempt: number
+  /** Of the run, in milliseconds since the epoch. */
+  readonly logicalTime: number | null
   /** JSON text. */
   readonly args: string
   readonly timeoutMs: number
@@ -23,6 +25,9 @@ export type AttemptEnd =
   | { readonly token: number; readonly kind: 'success'; readonly result: string; readonly stored?: string }
   | { readonly token: number; readonly kind: 'failure'; readonly error: AttemptError }
   | { readonly token: number; readonly kind: 'cancelled' }
+  | { readonly token: number; readonly kind: 'skipped'; readonly reason: string }
+  /** `until` in milliseconds since the epoch; `wait` is JSON text. */
+  | { readonly token: number; readonly kind: 'deferred'; readonly until: number; readonly wait: string }
 
 /** Lines of one attempt's log; `seq` counts from 0 within the attempt. */
 export interface AttemptLog {

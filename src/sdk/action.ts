@@ -1,6 +1,7 @@
 import type { ActionDefinition, ActionOptions } from './action-definition.ts'
 import { type CallOptions, placeNode } from './graph-builder.ts'
 import { checkName } from './name.ts'
+import type { MappedKey } from './pool.ts'
 import type { Args, Ref } from './reference.ts'
 
 type Call<In, Result> = object extends In
@@ -15,7 +16,7 @@ export type Action<In = unknown, Output = unknown> = Call<In, Ref<Output>> & {
   map<Item>(
     list: Ref<readonly Item[]> | Ref<Item[]> | readonly Item[],
     each: (item: Ref<Item>) => Args<In>,
-    options?: CallOptions,
+    options?: Omit<CallOptions, 'key'> & MappedKey<Item>,
   ): Ref<Output[]>
 }
 
@@ -26,8 +27,11 @@ export function action<Output, In = Record<never, never>, Input = In>(
 ): Action<In, Output> {
   checkName('action', name)
   const definition: ActionDefinition = { name, options: options as ActionOptions<unknown, unknown, unknown> }
-  const call = (args?: unknown, callOptions?: CallOptions) => placeNode(definition, { args: args ?? {} }, callOptions)
+  const { retry, timeout, within } = options
+  const defaults = { retry, ...(timeout === undefined ? {} : { timeout }), ...(within === undefined ? {} : { within }) }
+  const placed = { kind: 'action', target: name, called: `action ${name}`, action: definition, defaults } as const
+  const call = (args?: unknown, callOptions?: CallOptions) => placeNode({ ...placed, args: args ?? {} }, callOptions)
   const map = (list: unknown, each: (item: never) => unknown, callOptions?: CallOptions) =>
-    placeNode(definition, { over: list, each }, callOptions)
+    placeNode({ ...placed, args: {}, over: list, each }, callOptions)
   return Object.assign(call, { kind: 'action', definition, map }) as unknown as Action<In, Output>
 }

@@ -1,5 +1,7 @@
 import type { Readable } from 'node:stream'
+import type { Duration } from '../time.ts'
 import type { ConnectionClient, ConnectionHandle, ConnectionKind } from './connection.ts'
+import type { Dataset, DatasetAccess } from './dataset.ts'
 import type { SecretHandle } from './secret.ts'
 import type { Topic } from './topic.ts'
 
@@ -103,9 +105,20 @@ export interface Capabilities {
 
 export interface ActionContext<Input = unknown> extends Capabilities {
   readonly input: Input
-  readonly run: { readonly id: string; readonly workflow: string; readonly version: string }
+  readonly run: {
+    readonly id: string
+    readonly workflow: string
+    readonly version: string
+    /** Of the tick that started the run, or that a backfill made it for; null where none did. */
+    readonly logicalTime: Date | null
+  }
   /** `number` counts from 1; `mapIndex` is -1 unless the task is mapped. */
   readonly attempt: { readonly task: string; readonly number: number; readonly mapIndex: number }
+  /**
+   * Waits without holding a runner: the attempt ends here, and the next one goes on behind it when the time has passed.
+   * What stands before it runs again then, but for durable steps. It throws, which must not be caught.
+   */
+  sleep(name: string, duration: Duration): Promise<void>
   /** Durable: once `work` has returned, a later attempt of this task gets its result without running it again. */
   step<Result>(name: string, work: () => Promise<Result> | Result): Promise<Result>
   /**
@@ -117,6 +130,12 @@ export interface ActionContext<Input = unknown> extends Capabilities {
     records: Iterable<Record> | AsyncIterable<Record>,
     options?: { readonly id?: (record: Record) => string },
   ): Promise<PublishResult>
+  /** A dataset: its versions, and a new one that is published with the success of this attempt. */
+  dataset(dataset: Dataset): DatasetAccess
+  /** The time at which this attempt began, the same at every call and when the run is reproduced. */
+  now(): Date
+  /** A number in [0, 1) of a sequence that comes again when the run is reproduced; not for secrets. */
+  random(): number
   /** How far this task is: its latest word is shown with the task (`sluice show`, the API), at most half a second late. */
   progress(done: number, total?: number): void
 }

@@ -18,12 +18,33 @@ export type {
   StoredField,
   StoredObject,
 } from './context.ts'
+export { type Dataset, type DatasetAccess, type DatasetContent, type DatasetVersion, dataset } from './dataset.ts'
 export { type Endpoint, type EndpointRequest, endpoint, HttpReply, problem, reply } from './endpoint.ts'
+export { defer, skip } from './ends.ts'
+export { branch, each, group, shortCircuit, using } from './flow.ts'
 export { type CallOptions, stage, type TriggerRule } from './graph-builder.ts'
-export { type CronPlan, cron, type FileArrivalPlan, fileArrival, type Plan } from './plan.ts'
-export type { Arg, Args, Ref } from './reference.ts'
+export {
+  type CronPlan,
+  cron,
+  type DatasetWrittenPlan,
+  datasetWritten,
+  every,
+  type FileArrivalPlan,
+  fileArrival,
+  type IntervalPlan,
+  type Plan,
+  type TopicRecordPlan,
+  topicRecord,
+  type WebhookPlan,
+  webhook,
+} from './plan.ts'
+export { type EventField, event, type PlanParams, type TickField, tick } from './plan-params.ts'
+export { type LimitOptions, type Pool, pool, type Rate, type RateOptions, rate } from './pool.ts'
+export { type ExitCodes, type ProgramOptions, program } from './program.ts'
+export { type Arg, type Args, type Ref, text } from './reference.ts'
 export { z } from './schema.ts'
 export { type SecretHandle, secret } from './secret.ts'
+export { type SensorOptions, sensor } from './sensor.ts'
 export {
   type DocumentSink,
   documents,
@@ -34,4 +55,5 @@ export {
   stream,
 } from './stream.ts'
 export { type Topic, type TopicOptions, topic } from './topic.ts'
+export { type ApprovalOptions, type Approved, approve, run, wait } from './waits.ts'
 export { type Workflow, workflow } from './workflow.ts'

@@ -23,22 +23,47 @@ export type Arg<T> =
         ? { readonly [K in keyof T]: Arg<T[K]> }
         : never)
 
+/** The value that a literal with references inside will have. */
+export type Resolved<T> = [T] extends [undefined | never]
+  ? null
+  : T extends Ref<infer Value>
+    ? Value
+    : T extends readonly unknown[]
+      ? { [K in keyof T]: Resolved<T[K]> }
+      : T extends object
+        ? { [K in keyof T]: Resolved<T[K]> }
+        : T
+
 /** The arguments of a call: every field of the input, each a literal or a reference. */
 export type Args<Input> = { readonly [K in keyof Input]: Arg<Input[K]> }
 
-/** Where a reference points: a node's result, a run's parameter, or the item of a map. `path` leads into the value. */
-export type Pointer =
+/**
+ * Where a reference points: a node's result, a run's parameter, or the item of a map. `path` leads into the value.
+ * `scope` names the graph in which it stands while a workflow is being defined; templates have none.
+ */
+export type Pointer = (
   | { readonly from: 'node'; readonly node: number; readonly path: readonly string[] }
   | { readonly from: 'param'; readonly path: readonly string[] }
   | { readonly from: 'item'; readonly path: readonly string[] }
+) & { readonly scope?: number }
 
 /**
- * JSON with references: `{ "$ref": Pointer }` stands for a value that is not known yet, `{ "$literal": value }` for an
- * object of the author's that has a key starting with `$`.
+ * JSON with references: `{ "$ref": Pointer }` stands for a value that is not known yet, `{ "$text": parts }` for a text with
+ * such values inside, `{ "$literal": value }` for an object of the author's that has a key starting with `$`.
  */
 export type Template = null | boolean | number | string | readonly Template[] | { readonly [key: string]: unknown }
 
 const pointerOf = Symbol('sluice.pointer')
+const partsOf = Symbol('sluice.text')
+
+/**
+ * A text with references inside: text`in/${params.day}.csv`. Numbers and booleans are written as JSON writes them, so are
+ * objects and lists; null, and what is not there, are an empty text.
+ */
+export function text(strings: readonly string[], ...values: readonly unknown[]): Ref<string> {
+  const parts = strings.flatMap((part, index) => (index < values.length ? [part, values[index]] : [part]))
+  return Object.freeze({ [partsOf]: parts.filter((part) => part !== '') }) as unknown as Ref<string>
+}
 
 /** A reference at run time: reading any field gives a deeper reference; using it as a value is an error. */
 export function reference<T>(pointer: Pointer): Ref<T> {
@@ -73,16 +98,23 @@ function describe(pointer: Pointer): string {
   return pointer.from === 'item' ? `the item${path} of a map` : `the result${path} of an action`
 }
 
+function insteadOf(found: Pointer, given: unknown): Pointer {
+  return typeof given === 'object' && given !== null ? (given as Pointer) : found
+}
+
 /**
- * The template of an argument. `seen` is told each pointer, so that the caller learns the upstream nodes.
+ * The template of an argument. `seen` is told each pointer, so that the caller learns the upstream nodes; it may give
+ * another one that stands in its place.
  * @throws SluiceError DEFINITION_INVALID for what JSON cannot hold (functions, NaN, dates, class instances, cycles).
  */
-export function toTemplate(value: unknown, seen: (pointer: Pointer) => void, where = 'args', depth = 0): Template {
+export function toTemplate(value: unknown, seen: (pointer: Pointer) => unknown, where = 'args', depth = 0): Template {
   const found = pointer(value)
   if (found) {
-    seen(found)
-    return { $ref: found }
+    const { scope, ...plain } = insteadOf(found, seen(found))
+    return { $ref: plain }
   }
+  const parts = typeof value === 'object' ? (value as { [partsOf]?: readonly unknown[] } | null)?.[partsOf] : undefined
+  if (parts) return { $text: parts.map((part) => toTemplate(part, seen, where, depth + 1)) }
   if (depth > 64)
     throw new SluiceError('DEFINITION_INVALID', `${where} is nested deeper than 64 levels, or contains itself`)
   if (value === null || typeof value === 'boolean' || typeof value === 'string') return value

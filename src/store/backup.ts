@@ -80,7 +80,9 @@ const tablesStatement = statement<BackedTable>(
     select c.oid, o.nspname as schema, c.relname as name
     from pg_class c join owned o on o.oid = c.relnamespace
     where c.relkind in ('r', 'p') and not c.relispartition
-      and not (o.nspname = 'sluice' and c.relname in ('migrations', 'nodes', 'fetch_hosts', 'object_claims'))
+      and not (o.nspname = 'sluice' and c.relname in ('migrations', 'nodes', 'object_claims'))
+      -- What a process says of itself while it lives.
+      and not exists (select from pg_constraint r where r.conrelid = c.oid and r.confrelid = 'sluice.nodes'::regclass)
   )
   select k.schema, k.name, columns.names as columns,
     (select coalesce(sum(pg_table_size(t.relid)), 0)::bigint from pg_partition_tree(k.oid) t)
@@ -175,9 +177,22 @@ const versionsStatement = statement<{ hash: string }>(
   order by hash`,
 )
 
+/** Databases of before there were backfills are backed up, too. */
+const knowsBackfills = statement<{ known: boolean }>(
+  'backup.knows_backfills',
+  `select to_regclass('sluice.backfills') is not null as known`,
+)
+const submittingStatement = statement<{ hash: string }>(
+  'backup.versions_of_backfills',
+  `select distinct version as hash from sluice.backfills where state = 'submitting'`,
+)
+
 /** Versions whose code is needed: by runs that are kept, and by what takes new work. */
 export async function listNeededVersions(session: Session): Promise<string[]> {
-  return (await session.query(versionsStatement)).map((row) => row.hash)
+  const [backfills] = await session.query(knowsBackfills)
+  const needed = await session.query(versionsStatement)
+  const submitting = backfills?.known ? await session.query(submittingStatement) : []
+  return [...new Set([...needed, ...submitting].map(({ hash }) => hash))].sort()
 }
 
 const objectSumStatement = statement<{ count: number; bytes: number }>(

@@ -1,5 +1,8 @@
 /** Where each plan stands, and one row for every tick of every plan. */
+import type { WorkflowManifest } from '../core/manifest.ts'
+import type { PlanStart } from '../core/plan-start.ts'
 import { type Session, statement } from '../ports/database.ts'
+import type { NewRun } from './runs.ts'
 
 const begin = statement(
   'plans.begin',
@@ -34,18 +37,82 @@ export interface TickRow {
   readonly workflow: string
   readonly plan: string
   readonly logicalTime: Date
+  /** What happened, where the time alone does not say it; at most 500 characters. Default: nothing. */
+  readonly event?: string
   readonly outcome: string
   readonly reason: string
   readonly runId: string | null
 }
 
+/** What a plan is to whoever starts its runs. */
+export interface PlanEntry {
+  readonly workflow: string
+  readonly plan: string
+  readonly version: string
+  /** Of the runs that it starts. */
+  readonly priority: number
+}
+
+/** A plan of a workflow of a version. */
+export function planEntry(
+  { name, priority = 0 }: Pick<WorkflowManifest, 'name' | 'priority'>,
+  plan: { readonly name: string },
+  version: string,
+): PlanEntry {
+  return { workflow: name, plan: plan.name, version, priority }
+}
+
+/** The row of a tick or an event, and the run that it starts under that id, if it starts one. */
+export function plannedRows(
+  entry: PlanEntry,
+  at: { readonly time: Date; readonly logicalTime: Date | null; readonly event?: string },
+  start: PlanStart,
+  id: string,
+): { readonly tick: TickRow; readonly run: NewRun | undefined } {
+  const { outcome, reason, params } = start
+  const { logicalTime, event = '' } = at
+  const tick = {
+    workflow: entry.workflow,
+    plan: entry.plan,
+    logicalTime: at.time,
+    event: event.slice(0, longestEvent),
+    outcome,
+    reason,
+  }
+  if (params === undefined) return { tick: { ...tick, runId: null }, run: undefined }
+  const run = {
+    id,
+    workflow: entry.workflow,
+    version: entry.version,
+    plan: entry.plan,
+    logicalTime,
+    params,
+    idempotencyKey: null,
+    requestHash: null,
+    priority: entry.priority,
+  }
+  return { tick: { ...tick, runId: id }, run }
+}
+
+/** Characters; four times as many bytes fit an index. */
+const longestEvent = 500
+
+/** Of ticks whose run was there already, since somebody else started it for the same time: they start none. */
+export function withoutTaken(ticks: readonly TickRow[], inserted: ReadonlySet<string>): TickRow[] {
+  return ticks.map((row) =>
+    row.runId === null || inserted.has(row.runId)
+      ? row
+      : { ...row, outcome: 'skipped', reason: 'there is a run of this time already', runId: null },
+  )
+}
+
 const tick = statement(
   'plans.tick',
   `with rows as (
-     select * from unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::uuid[])
-       as t(workflow, plan, logical_time, outcome, reason, run_id)
+     select * from unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::uuid[])
+       as t(workflow, plan, logical_time, event, outcome, reason, run_id)
    ), kept as (
-     insert into sluice.ticks (workflow, plan, logical_time, outcome, reason, run_id)
+     insert into sluice.ticks (workflow, plan, logical_time, event, outcome, reason, run_id)
      select * from rows on conflict do nothing
    )
    update sluice.plan_cursors c set since = greatest(c.since, r.latest)
@@ -60,8 +127,9 @@ export async function recordTicks(session: Session, ticks: readonly TickRow[]): 
     ticks.map((row) => row.workflow),
     ticks.map((row) => row.plan),
     ticks.map((row) => row.logicalTime),
+    ticks.map((row) => row.event ?? ''),
     ticks.map((row) => row.outcome),
-    ticks.map((row) => row.reason),
+    ticks.map((row) => row.reason.replaceAll('\0', '')),
     ticks.map((row) => row.runId),
   ])
 }

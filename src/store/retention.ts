@@ -7,8 +7,12 @@ const prepare = statement(
      sluice.ensure_day_partitions('sluice.log_chunks', (sluice.sluice_now() at time zone 'UTC')::date, 3)`,
 )
 
-/** Makes the day partitions of today and the two days ahead. */
+/** `create table if not exists` fails when two do it at once. */
+const oneAtATime = statement('retention.one_at_a_time', `select pg_advisory_xact_lock(hashtext('sluice partitions'))`)
+
+/** Makes the day partitions of today and the two days ahead. In a transaction, since engines may start at once. */
 export async function preparePartitions(session: Session): Promise<void> {
+  await session.execute(oneAtATime)
   await session.execute(prepare)
 }
 
@@ -22,6 +26,9 @@ const deleteRuns = statement<{ id: string }>(
    widths as (delete from sluice.map_ranges m using old where m.run_id = old.id),
    steps as (delete from sluice.checkpoints c using old where c.run_id = old.id),
    progress as (delete from sluice.task_progress p using old where p.run_id = old.id),
+   lineage as (delete from sluice.lineage l using old where l.run_id = old.id),
+   environments as (delete from sluice.run_environments e using old where e.run_id = old.id),
+   told as (delete from sluice.lineage_sent s using old where s.run_id = old.id),
    wishes as (delete from sluice.inbox i using old where i.run_id = old.id)
    delete from sluice.runs r using old where r.id = old.id returning r.id`,
 )
@@ -71,13 +78,14 @@ export function deleteOldEdits(session: Session, before: Date): Promise<number> 
 const deleteVersions = statement<{ hash: string }>(
   'retention.delete_versions',
   `delete from sluice.versions v
-   where created_at < $1
+   where used_at < $1
      and not exists (select from sluice.runs r where r.version = v.hash)
      and not exists (select from sluice.deployment d where d.version = v.hash)
+     and not exists (select from sluice.backfills b where b.version = v.hash and b.state = 'submitting')
    returning hash`,
 )
 
-/** Removes versions that no run and no deployment names; gives their hashes. */
+/** Removes versions that took no new work since a time, and that no run, no deployment and no backfill that makes runs names; gives their hashes. */
 export async function deleteUnusedVersions(session: Session, before: Date): Promise<string[]> {
   return (await session.query(deleteVersions, [before])).map((row) => row.hash)
 }

@@ -1,5 +1,7 @@
 /** Runs: made by anybody, owned by one engine node at a time under an epoch that only grows. */
-import { type Session, statement } from '../ports/database.ts'
+import { type Database, type Session, statement } from '../ports/database.ts'
+import { cancelChildrenOf } from './child-runs.ts'
+import { tellParents } from './inbox.ts'
 
 export interface NewRun {
   readonly id: string
@@ -13,13 +15,18 @@ export interface NewRun {
   readonly idempotencyKey: string | null
   /** What the key stands for: a hash of the request. */
   readonly requestHash: string | null
+  /** Default `default`. */
+  readonly lane?: string
+  /** Default 0. */
+  readonly priority?: number
 }
 
 const insertRuns = statement<{ id: string }>(
   'runs.insert',
   `with made as (
-     insert into sluice.runs (id, workflow, version, plan, logical_time, params, idempotency_key, request_hash)
-     select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[]::json[], $7::text[], $8::text[])
+     insert into sluice.runs (id, workflow, version, plan, logical_time, params, idempotency_key, request_hash, lane, priority)
+     select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[]::json[], $7::text[], $8::text[],
+       $9::text[], $10::int[])
      on conflict do nothing
      returning id
    ), told as (select pg_notify('sluice_runs', '') from made limit 1)
@@ -37,6 +44,8 @@ export async function insertNewRuns(session: Session, runs: readonly NewRun[]): 
     runs.map((run) => run.params),
     runs.map((run) => run.idempotencyKey),
     runs.map((run) => run.requestHash),
+    runs.map((run) => run.lane ?? 'default'),
+    runs.map((run) => run.priority ?? 0),
   ])
   return new Set(rows.map((row) => row.id))
 }
@@ -64,26 +73,49 @@ export interface OwnedRun {
   readonly seq: number
   /** Somebody wants it cancelled. */
   readonly cancel: boolean
+  /** A task of another run waits for its end. */
+  readonly hasParent: boolean
+  readonly lane: string
+  readonly priority: number
+  /** When it began, in milliseconds since the epoch; null before. */
+  readonly startedAt: number | null
+  /** Of the tick that started it, in milliseconds since the epoch; null where none did. */
+  readonly logicalTime: number | null
 }
 
-/** Takes over runs that nobody owns, or whose owner's lease has lapsed; oldest first. */
+/**
+ * Takes over runs that nobody owns, or whose owner's lease has lapsed: the most urgent, then the oldest. Those of paused
+ * workflows that have not begun are left; those that tasks of other runs wait for are not. Where the active runs of a
+ * workflow are limited, only those that were admitted, and those that are to be cancelled.
+ */
 const claim = statement<OwnedRun>(
   'runs.claim',
   `update sluice.runs as r set node_id = $1, epoch = r.epoch + 1
    from (
      select id from sluice.runs as c
-     where state in ('queued', 'running')
+     where state in ('queued', 'running') and not held and (parent_run_id is not null or not $3)
        and (node_id is null or not exists (
          select from sluice.nodes n where n.id = c.node_id and n.lease_until > sluice.sluice_now()))
-     order by id limit $2 for update skip locked
+       and (state = 'running' or parent_run_id is not null or not exists (
+         select from sluice.workflows w where w.name = c.workflow and w.paused)
+         or exists (select from sluice.inbox i where i.run_id = c.id and i.kind = 'cancel'))
+       and (state = 'running' or admitted_at is not null or lane <> 'default'
+         or not exists (select from sluice.limits l
+           where l.kind = 'runs' and l.name = c.workflow and coalesce(l.override, l.declared) is not null)
+         or exists (select from sluice.inbox i where i.run_id = c.id and i.kind = 'cancel'))
+     order by priority desc, id limit $2 for update skip locked
    ) as free
    where r.id = free.id
    returning r.id, r.workflow, r.version, r.params::text as params, r.state, r.epoch, r.seq::float8 as seq,
-     exists (select from sluice.inbox i where i.run_id = r.id and i.kind = 'cancel') as cancel`,
+     exists (select from sluice.inbox i where i.run_id = r.id and i.kind = 'cancel') as cancel,
+     r.parent_run_id is not null as "hasParent", r.lane, r.priority,
+     (extract(epoch from r.started_at) * 1000)::float8 as "startedAt",
+     (extract(epoch from r.logical_time) * 1000)::float8 as "logicalTime"`,
 )
 
-export function claimRuns(session: Session, nodeId: string, limit: number): Promise<OwnedRun[]> {
-  return session.query(claim, [nodeId, limit])
+/** @param childrenOnly only runs that tasks of other runs wait for. */
+export function claimRuns(session: Session, nodeId: string, limit: number, childrenOnly = false): Promise<OwnedRun[]> {
+  return session.query(claim, [nodeId, limit, childrenOnly])
 }
 
 /** Reads a run of ours again, with a new epoch, so that nothing which is still under way for it can be accepted. */
@@ -92,7 +124,10 @@ const reclaim = statement<OwnedRun>(
   `update sluice.runs r set epoch = r.epoch + 1
    where r.id = $1 and r.node_id = $2 and r.state in ('queued', 'running')
    returning r.id, r.workflow, r.version, r.params::text as params, r.state, r.epoch, r.seq::float8 as seq,
-     exists (select from sluice.inbox i where i.run_id = r.id and i.kind = 'cancel') as cancel`,
+     exists (select from sluice.inbox i where i.run_id = r.id and i.kind = 'cancel') as cancel,
+     r.parent_run_id is not null as "hasParent", r.lane, r.priority,
+     (extract(epoch from r.started_at) * 1000)::float8 as "startedAt",
+     (extract(epoch from r.logical_time) * 1000)::float8 as "logicalTime"`,
 )
 
 export async function reclaimRun(session: Session, id: string, nodeId: string): Promise<OwnedRun | undefined> {
@@ -123,7 +158,7 @@ const fail = statement<{ token: number | null }>(
      for update
    ), open as (
      select t.node, t.map_index, t.attempt, t.state, t.token, row_number() over (order by t.node, t.map_index) as nth
-     from mine m join sluice.tasks t on t.run_id = m.id where t.state in ('running', 'up_for_retry')
+     from mine m join sluice.tasks t on t.run_id = m.id where t.state in ('running', 'up_for_retry', 'deferred')
    ), ended as (
      update sluice.tasks t
      set state = 'failed', token = null, retry_at = null, error = $4, finished_at = sluice.sluice_now()
@@ -145,8 +180,12 @@ const fail = statement<{ token: number | null }>(
 )
 
 /** Gives the tokens of the attempts that were live. */
-export async function failRun(session: Session, run: OwnedRun, nodeId: string, error: string): Promise<number[]> {
+export function failRun(db: Database, run: OwnedRun, nodeId: string, error: string): Promise<number[]> {
   const text = error.replaceAll('\0', '')
-  const rows = await session.query(fail, [run.id, nodeId, run.epoch, text, run.state])
-  return rows.flatMap((row) => (row.token === null ? [] : [row.token]))
+  return db.transaction(async (session) => {
+    const rows = await session.query(fail, [run.id, nodeId, run.epoch, text, run.state])
+    if (rows.length > 0) await cancelChildrenOf(session, run.id)
+    if (run.hasParent) await tellParents(session, [run.id])
+    return rows.flatMap((row) => (row.token === null ? [] : [row.token]))
+  })
 }

@@ -10,12 +10,16 @@ const readTasks = statement<{
   state: TaskState
   attempt: number
   losses: number
+  waits: number
+  base: number
   token: number | null
   result: string | null
   retry_at: Date | null
+  first_started_at: Date | null
 }>(
   'tasks.read_run',
-  'select node, map_index, state, attempt, losses, token, result, retry_at from sluice.tasks where run_id = $1',
+  `select node, map_index, state, attempt, losses, waits, base, token, result, retry_at, first_started_at
+   from sluice.tasks where run_id = $1`,
 )
 
 const readWidths = statement<{ node: number; width: number }>(
@@ -36,9 +40,12 @@ export async function readRunTasks(
       state: row.state,
       attempt: row.attempt,
       losses: row.losses,
+      waits: row.waits,
+      base: row.base,
       token: row.token,
       result: row.result,
       retryAt: row.retry_at?.getTime() ?? null,
+      firstStartedAt: row.first_started_at?.getTime() ?? null,
     })),
     widths,
   }

@@ -196,7 +196,9 @@ const trimStatement = statement<{ removed: number }>(
       least(
         p.first_offset + $3::bigint,
         p.next_offset,
-        (select min(s.committed_offset) from sluice.shards s where s.topic = p.topic and s.partition = p.partition)
+        (select min(s.committed_offset) from sluice.shards s where s.topic = p.topic and s.partition = p.partition),
+        (select min(c.next_offset) from sluice.plan_topic_cursors c
+         where c.topic = p.topic and c.partition = p.partition)
       ) as below
     from sluice.topic_partitions p
     where p.topic = $1
@@ -221,7 +223,7 @@ const trimStatement = statement<{ removed: number }>(
 )
 
 /**
- * Removes records that were published before `before` and that every stream of the topic has passed, up to `limit` per
+ * Removes records that were published before `before` and that every stream and plan of the topic has passed, up to `limit` per
  * partition; gives their number. Call it again while it gives any. Ids are remembered: see `forgetIds`.
  */
 export async function trim(session: Session, topic: string, before: Date, limit = 10_000): Promise<number> {

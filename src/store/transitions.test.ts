@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type TestDatabase, testDatabase } from '../../test/database.ts'
 import { EngineWorld } from '../../test/engine-world.ts'
 import type { Transition } from '../core/run-progress.ts'
-import { statement } from '../ports/database.ts'
+import { type Database, statement } from '../ports/database.ts'
+import { openDatabase } from '../postgres/pool.ts'
+import { readInbox } from './inbox.ts'
 import { registerNode } from './nodes.ts'
 import { claimRuns, failRun, type OwnedRun, reclaimRun, releaseRuns } from './runs.ts'
 import { commitGroup, type RunChange } from './transitions.ts'
@@ -93,6 +96,8 @@ describe('a group', () => {
       await expect(commitGroup(world.db, by, [changeOf(good, 2, succeeds), change])).rejects.toMatchObject({
         code: 'FENCED',
       })
+      // Alone it goes by another statement.
+      await expect(commitGroup(world.db, by, [change])).rejects.toMatchObject({ code: 'FENCED' })
       expect(await snapshot()).toBe(before)
     })
   }
@@ -155,6 +160,86 @@ describe('a group', () => {
     const both = await Promise.allSettled([commitGroup(world.db, node, left), commitGroup(world.db, node, right)])
     expect(both.filter((result) => result.status === 'fulfilled')).toHaveLength(1)
     expect(both.find((result) => result.status === 'rejected')).toMatchObject({ reason: { code: 'FENCED' } })
+  })
+})
+
+/** Runs whose rows say what no engine would write, in a database of their own, of which nothing is known yet to the planner. */
+describe('the statements of an owner', () => {
+  const hold = statement(
+    'test.hold_runs',
+    `insert into sluice.runs (id, workflow, version, params, state, node_id)
+     select id, 'w', 'v', '{}', 'queued', $2 from unnest($1::uuid[]) as id`,
+  )
+  const rowsOf = statement(
+    'test.rows_of_run',
+    `select r.state, r.seq, r.error, r.result, r.started_at is null as fresh, r.finished_at is null as open, (
+       select json_agg(to_jsonb(t) - 'run_id' - 'started_at' - 'first_started_at' - 'finished_at'
+         || jsonb_build_object('fresh', t.started_at is null, 'open', t.finished_at is null) order by node)
+       from sluice.tasks t where t.run_id = r.id) as tasks, (
+       select json_agg(to_jsonb(l) - 'run_id' - 'at' order by seq) from sluice.transitions l where l.run_id = r.id) as log
+     from sluice.runs r where r.id = $1`,
+  )
+  const runsRead = statement<{ rows: number }>(
+    'test.runs_read',
+    `select idx_tup_fetch + seq_tup_read as rows from pg_stat_xact_user_tables where relname = 'runs'`,
+  )
+  let fresh: TestDatabase
+  let db: Database
+  beforeAll(async () => {
+    fresh = await testDatabase({ max: 1 })
+    db = openDatabase({ ...fresh.options, max: 1, lookupsOnly: true })
+    await db.script(`insert into sluice.versions (hash, manifest) values ('v', '{}')`)
+  })
+  afterAll(async () => {
+    await db.close()
+    await fresh.drop()
+  })
+  const change = (runId: string, seq: number, ...transitions: Transition[]): RunChange => ({
+    ...{ runId, epoch: 0, seq, transitions },
+    expanded: [],
+  })
+
+  it('read no other runs of the node, however many it holds', async () => {
+    const ids = Array.from({ length: 300 }, () => randomUUID())
+    const two = ids.slice(0, 2).map((id) => change(id, 0, begins))
+    // Planned now, while there is none.
+    await expect(commitGroup(db, node, two)).rejects.toMatchObject({ code: 'FENCED' })
+    await expect(commitGroup(db, node, two.slice(1))).rejects.toMatchObject({ code: 'FENCED' })
+    expect(await readInbox(db, node, 0)).toEqual([])
+    await db.query(hold, [ids, node])
+    const [reads] = await db.transaction(async (session) => {
+      await commitGroup(session as Database, node, two)
+      await commitGroup(session as Database, node, [change(ids[2]!, 0, begins)])
+      await readInbox(session, node, 0)
+      return session.query(runsRead)
+    })
+    expect(reads!.rows).toBeLessThanOrEqual(10)
+  })
+
+  it('write of a run alone what they write of many', async () => {
+    const text = `{"it's":"\\"}`
+    const again: Transition = { ...begins, from: 'up_for_retry', attempt: 2, token: 8 }
+    const hop: Transition[] = [
+      { ...succeeds, attempt: 2, token: 8, result: text, losses: 1 },
+      { ...begins, node: 1, token: 9 },
+    ]
+    const last: Transition = { ...plain, node: 1, token: 9, from: 'running', to: 'failed', error: text, losses: 2 }
+    const steps: ((runId: string) => RunChange)[] = [
+      (id) => ({ ...change(id, 0, begins), state: { from: 'queued', to: 'running' } }),
+      (id) => change(id, 2, fails),
+      (id) => change(id, 3, again),
+      (id) => change(id, 4, ...hop),
+      (id) => ({ ...change(id, 6, last), state: { from: 'running', to: 'failed', error: text, result: '[1]' } }),
+    ]
+    const [alone, one, other] = [randomUUID(), randomUUID(), randomUUID()]
+    await db.query(hold, [[alone, one, other], node])
+    for (const step of steps) {
+      await commitGroup(db, node, [step(alone)])
+      await commitGroup(db, node, [step(one), step(other)])
+      const [rows] = await db.query(rowsOf, [alone])
+      expect([rows]).toEqual(await db.query(rowsOf, [one]))
+    }
+    expect(await db.query(rowsOf, [alone])).toMatchObject([{ state: 'failed', error: text, result: '[1]', seq: 8 }])
   })
 })
 

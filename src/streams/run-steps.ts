@@ -111,7 +111,8 @@ export class StepRunner {
       const dueAt = clock.now() + waitMs + Math.round(random() * this.#policy.baseMs)
       return { kind: 'retry', reason, detail, attempts: entry.attempts, dueAt }
     }
-    const next = nextAttempt(this.#policy, attempts, this.#parts.clock.now(), this.#parts.random, asked)
+    const failed = { code: reason, ...(asked === undefined ? {} : { retryAfterMs: asked }) }
+    const next = nextAttempt(this.#policy, attempts, this.#parts.clock.now(), this.#parts.random, failed)
     if (next === 'exhausted') return { kind: 'dead', reason, detail, attempts }
     return { kind: 'retry', reason, detail, attempts, dueAt: next.retryAt }
   }

@@ -19,6 +19,13 @@ export interface RunDetail extends RunSummary {
   readonly params: unknown
   readonly error: string | null
   readonly cancelRequested: boolean
+  /** JSON text of what its workflow returns. */
+  readonly result: string | null
+  /** The task of another run that started it. */
+  readonly parent: { readonly runId: string; readonly node: number; readonly mapIndex: number } | null
+  /** The run whose results it took over, and the runs that took over its own: the newest 20. */
+  readonly retryOf: string | null
+  readonly retries: readonly string[]
 }
 
 export interface RunFilter {
@@ -74,7 +81,11 @@ const one = statement<RunDetail>(
   'reading.run',
   `select id, workflow, version, plan, logical_time as "logicalTime", state, created_at as "createdAt",
      started_at as "startedAt", finished_at as "finishedAt", params, error,
-     exists (select from sluice.inbox i where i.run_id = r.id and i.kind = 'cancel') as "cancelRequested"
+     exists (select from sluice.inbox i where i.run_id = r.id and i.kind = 'cancel') as "cancelRequested", result,
+     case when parent_run_id is not null then
+       json_build_object('runId', parent_run_id, 'node', parent_node, 'mapIndex', parent_map_index) end as parent,
+     retry_of as "retryOf",
+     array(select x.id::text from sluice.runs x where x.retry_of = r.id order by x.id desc limit 20) as retries
    from sluice.runs r where id = $1`,
 )
 

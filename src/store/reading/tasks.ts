@@ -1,4 +1,5 @@
 /** Rows of tasks. Tasks that have not started have no row; `src/api/run-tasks.ts` adds them from the graph. */
+import type { RunState } from '../../core/run-state.ts'
 import type { TaskState } from '../../core/task-state.ts'
 import { type Session, statement } from '../../ports/database.ts'
 
@@ -9,6 +10,12 @@ export interface TaskSummary {
   readonly attempt: number
   /** Attempts that ended because their runner was lost. */
   readonly losses: number
+  /** Attempts that ended since they had to wait. */
+  readonly waits: number
+  /** Attempts before it was last cleared. */
+  readonly base: number
+  /** What it waits for while it is deferred. */
+  readonly wait: Readonly<Record<string, unknown>> | null
   /** The first 2,000 characters. */
   readonly error: string | null
   readonly retryAt: Date | null
@@ -57,7 +64,7 @@ export async function readWidths(session: Session, runId: string): Promise<Reado
 
 const between = statement<TaskSummary>(
   'reading.tasks_between',
-  `select node, map_index as "mapIndex", state, attempt, losses, left(error, 2000) as error, retry_at as "retryAt",
+  `select node, map_index as "mapIndex", state, attempt, losses, waits, base, wait, left(error, 2000) as error, retry_at as "retryAt",
      started_at as "startedAt", finished_at as "finishedAt",
      (select json_build_object('done', p.done, 'total', p.total) from sluice.task_progress p
       where p.run_id = t.run_id and p.node = t.node and p.map_index = t.map_index) as progress
@@ -79,7 +86,7 @@ export function readTasksBetween(
 
 const inState = statement<TaskSummary>(
   'reading.tasks_in_state',
-  `select node, map_index as "mapIndex", state, attempt, losses, left(error, 2000) as error, retry_at as "retryAt",
+  `select node, map_index as "mapIndex", state, attempt, losses, waits, base, wait, left(error, 2000) as error, retry_at as "retryAt",
      started_at as "startedAt", finished_at as "finishedAt",
      (select json_build_object('done', p.done, 'total', p.total) from sluice.task_progress p
       where p.run_id = t.run_id and p.node = t.node and p.map_index = t.map_index) as progress
@@ -100,7 +107,7 @@ export function readTasksInState(
 
 const one = statement<TaskDetail>(
   'reading.task',
-  `select node, map_index as "mapIndex", state, attempt, losses, error, retry_at as "retryAt",
+  `select node, map_index as "mapIndex", state, attempt, losses, waits, base, wait, error, retry_at as "retryAt",
      started_at as "startedAt", finished_at as "finishedAt", result,
      (select json_build_object('done', p.done, 'total', p.total) from sluice.task_progress p
       where p.run_id = t.run_id and p.node = t.node and p.map_index = t.map_index) as progress
@@ -109,4 +116,24 @@ const one = statement<TaskDetail>(
 
 export async function findTask(session: Session, runId: string, place: TaskPlace): Promise<TaskDetail | undefined> {
   return (await session.query(one, [runId, place.node, place.mapIndex]))[0]
+}
+
+/** The run of another workflow that a task started last. */
+export interface ChildRun extends TaskPlace {
+  readonly id: string
+  readonly state: RunState
+}
+
+const children = statement<ChildRun>(
+  'reading.child_runs',
+  `select distinct on (parent_node, parent_map_index) parent_node as node, parent_map_index as "mapIndex", id, state
+   from sluice.runs
+   where parent_run_id = $1 and (parent_node, parent_map_index) in (select * from unnest($2::int[], $3::int[]))
+   order by parent_node, parent_map_index, parent_attempt desc`,
+)
+
+/** Of those of the tasks that started one. */
+export async function readChildRuns(session: Session, runId: string, tasks: readonly TaskPlace[]): Promise<ChildRun[]> {
+  if (tasks.length === 0) return []
+  return session.query(children, [runId, tasks.map(({ node }) => node), tasks.map(({ mapIndex }) => mapIndex)])
 }

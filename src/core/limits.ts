@@ -1,0 +1,446 @@
+/**
+ * The tasks of one node that need something scarce: which may start now, by what the node was granted of each limit.
+ *
+ * 1. A task starts only when all that it needs is free at once; while it waits it holds nothing. One that was turned away
+ *    `patience` times, since each time something else was lacking, collects what it needs one by one, in the fixed order
+ *    of its needs, and keeps that. All who keep something while they wait do so in this order: there is no deadlock.
+ * 2. A line (tasks of equal needs) waits at one limit, the first that it lacks, and is looked at again when that has
+ *    room. As long as a limit has room for the first in its line, that line is among those that `next` looks at.
+ * 3. Nobody overtakes in line: by priority, then age; neither does a small request a large one, nor this node another.
+ *    A request that is over the capacity holds up nobody.
+ * 4. Permits are held until the end of the attempt is committed; tokens are used when the start is.
+ * 5. What a node knows to hold is never more than its grant.
+ */
+import { Heap } from './heap.ts'
+import type { Answer, Place, Word } from './limit-exchange.ts'
+import {
+  amountOf,
+  before,
+  type Candidate,
+  firstPossible,
+  headOf,
+  inLine,
+  isAlone,
+  isNews,
+  isOver,
+  keptOf,
+  type Lane,
+  type Limit,
+  type Line,
+  lanes,
+  type Need,
+  type Offer,
+  openLimit,
+  type Parked,
+  sizeOf,
+  wishesOf,
+  yields,
+} from './limit-lines.ts'
+import { kindOfLimit } from './limit-names.ts'
+import type { ReadyRange } from './run-progress.ts'
+
+/** How often a task is turned away before it collects what it needs. */
+const patience = 3
+
+interface Permit<Owner> {
+  readonly candidate: Candidate<Owner>
+  readonly needs: readonly Need[]
+  started: boolean
+}
+
+export class LimitLines<Owner extends object> {
+  readonly #limits = new Map<string, Limit<Owner>>()
+  readonly #lines = new Map<Owner, Map<string, Line<Owner>>>()
+  readonly #hopeful: Parked<Owner> = { shared: new Heap(before), process: new Heap(before) }
+  readonly #permits = new Map<number, Permit<Owner>>()
+  /** Limits of which something may have to be told. */
+  readonly #dirty = new Set<Limit<Owner>>()
+  /** What is not looked at, of owners that are paused. */
+  readonly #paused = new Map<Owner, Offer[]>()
+  /** Limits whose line or holders changed since they were last shown. */
+  readonly #changed = new Set<string>()
+  #numbers = 0
+  readonly #node: string
+
+  constructor(node: string) {
+    this.#node = node
+  }
+
+  /** Tasks that may start when there is a runner, if what they need is still free then. */
+  hopefulIn(lane: Lane): number {
+    let waiting = 0
+    for (const line of this.#hopeful[lane]) if (!line.gone) waiting += line.waiting
+    return waiting
+  }
+
+  /** Tasks wait for their limits, or for a runner. */
+  offer(owner: Owner, range: ReadyRange, needs: readonly Need[], place: Place, lane: Lane): void {
+    const paused = this.#paused.get(owner)
+    if (paused) {
+      paused.push({ range, needs, place, lane })
+      return
+    }
+    const mine = this.#lines.get(owner) ?? new Map<string, Line<Owner>>()
+    this.#lines.set(owner, mine)
+    const key = `${lane} ${place.priority} ${needs.map(({ limit, amount }) => `${limit} ${amount}`).join(' ')}`
+    let line = mine.get(key)
+    const added = { node: range.node, next: range.first, last: range.last, place }
+    if (line) {
+      line.ranges.push(added)
+      line.waiting += sizeOf(added)
+    } else {
+      const number = this.#numbers++
+      const ranges = [added]
+      const waiting = sizeOf(added)
+      const fresh = { at: undefined, sponsor: undefined, turnedAway: 0, collected: 0, first: 0, gone: false }
+      line = { key, owner, lane, needs, ranges, number, waiting, ...fresh }
+      mine.set(key, line)
+      for (const need of needs) this.#limitOf(need.limit).interested += 1
+      this.#hopeful[lane].push(line)
+    }
+    if (line.at) this.#changed.add(line.at.id)
+  }
+
+  /**
+   * Starts the first task in order that may start on a runner of these lanes. `start` gives the token of the attempt, or 0
+   * when that task must not start any more. False: there is none.
+   */
+  next(free: readonly Lane[], start: (candidate: Candidate<Owner>) => number): boolean {
+    for (let line = this.#takeHopeful(free); line; line = this.#takeHopeful(free)) {
+      const { sponsor } = line
+      line.sponsor = undefined
+      sponsor?.sponsored.delete(line.lane)
+      const missing = this.#missing(line)
+      if (missing) {
+        if (sponsor && missing.limit !== sponsor.id) line.turnedAway += 1
+        this.#park(line, missing.limit)
+      } else {
+        const token = this.#startFirst(line, start)
+        if (sponsor) this.#stir(sponsor)
+        if (token > 0) return true
+        continue
+      }
+      if (sponsor) this.#stir(sponsor)
+    }
+    return false
+  }
+
+  /** The start was committed, or may have been: its tokens are used. */
+  startTold(token: number, now: number): void {
+    const permit = this.#permits.get(token)
+    if (!permit || permit.started) return
+    permit.started = true
+    for (const { limit: id, amount } of permit.needs) {
+      const limit = this.#limits.get(id)
+      if (!limit?.isRate) continue
+      limit.inUse -= amount
+      limit.granted = Math.max(0, limit.granted - amount)
+      limit.used += amount
+      limit.usedAt = now
+    }
+  }
+
+  /** The attempt has ended, or never was. */
+  release(token: number, now: number): void {
+    this.startTold(token, now)
+    const permit = this.#permits.get(token)
+    if (!permit) return
+    this.#permits.delete(token)
+    for (const { limit: id, amount } of permit.needs) {
+      const limit = this.#limits.get(id)
+      if (!limit) continue
+      limit.holders.delete(token)
+      this.#changed.add(id)
+      if (limit.isRate) continue
+      limit.inUse -= amount
+      this.#dirty.add(limit)
+      this.#stir(limit)
+    }
+  }
+
+  /** The tokens of attempts of a run for which permits are held. */
+  permitsOf(owns: (owner: Owner) => boolean): number[] {
+    return [...this.#permits].flatMap(([token, { candidate }]) => (owns(candidate.owner) ? [token] : []))
+  }
+
+  /** Its tasks wait outside of all lines until it goes on; then they stand where they stood. */
+  pause(owner: Owner): void {
+    if (this.#paused.has(owner)) return
+    const offers = [...(this.#lines.get(owner)?.values() ?? [])].flatMap(({ ranges, first: done, needs, lane }) =>
+      ranges
+        .slice(done)
+        .map(({ node, next, last, place }) => ({ range: { node, first: next, last }, needs, place, lane })),
+    )
+    this.forget(owner)
+    this.#paused.set(owner, offers)
+  }
+
+  resume(owner: Owner): void {
+    const offers = this.#paused.get(owner)
+    this.#paused.delete(owner)
+    for (const { range, needs, place, lane } of offers ?? []) this.offer(owner, range, needs, place, lane)
+  }
+
+  /** Its tasks wait no more. Permits stay until they are released. */
+  forget(owner: Owner): void {
+    this.#paused.delete(owner)
+    const mine = this.#lines.get(owner)
+    if (!mine) return
+    this.#lines.delete(owner)
+    for (const line of mine.values()) {
+      line.gone = true
+      const { at, sponsor } = line
+      this.#uncollect(line)
+      this.#loseInterest(line)
+      if (sponsor) {
+        sponsor.sponsored.delete(line.lane)
+        this.#stir(sponsor)
+      }
+      if (!at) continue
+      this.#changed.add(at.id)
+      this.#dirty.add(at)
+      this.#stir(at)
+    }
+  }
+
+  /** Nothing is known any more: this node may have been taken for dead. Tokens that it had count as used. */
+  reset(now: number): void {
+    this.#lines.clear()
+    this.#paused.clear()
+    this.#permits.clear()
+    for (const lane of lanes) while (this.#hopeful[lane].pop()) {}
+    for (const limit of this.#limits.values()) {
+      if (limit.isRate && limit.granted > 0) Object.assign(limit, { used: limit.used + limit.granted, usedAt: now })
+      for (const lane of lanes) while (limit.parked[lane].pop()) {}
+      limit.sponsored.clear()
+      limit.holders.clear()
+      Object.assign(limit, { capacity: undefined, granted: 0, inUse: 0, interested: 0, ahead: undefined, told: [] })
+      limit.look = true
+      this.#dirty.add(limit)
+      this.#changed.add(limit.id)
+    }
+  }
+
+  /** Somebody says that there is news of a limit, by the beginning of its id; of all without one. */
+  look(prefix = ''): boolean {
+    let found = false
+    for (const limit of this.#limits.values()) {
+      if (limit.id !== prefix && !limit.id.startsWith(`${prefix}${prefix === '' ? '' : ':'}`)) continue
+      limit.look = true
+      this.#dirty.add(limit)
+      found = true
+    }
+    return found
+  }
+
+  /** What has to be told, at most so many; call it when `next` finds nothing more. What is given back is gone at once. */
+  words(now: number, most: number): (Word & { readonly limit: string })[] {
+    const words: (Word & { readonly limit: string })[] = []
+    for (const limit of this.#dirty) {
+      if (words.length === most) break
+      this.#dirty.delete(limit)
+      const keep = keptOf(limit, this.#node)
+      const line = wishesOf(limit, keep - limit.inUse)
+      if (!limit.look && keep === limit.granted && (isAlone(limit) || !isNews(limit.told, line))) {
+        this.#dropIdle(limit)
+        continue
+      }
+      limit.look = false
+      limit.granted = keep
+      const usedAgoMs = Math.max(0, now - limit.usedAt)
+      words.push({ limit: limit.id, node: this.#node, keep, used: limit.used, usedAgoMs, line })
+    }
+    return words
+  }
+
+  answered({ limit: id, used }: Word & { readonly limit: string }, answer: Answer): void {
+    const limit = this.#limits.get(id)
+    if (!limit) return
+    limit.capacity = answer.capacity
+    limit.granted = Math.max(0, answer.amount - (limit.used - used))
+    limit.held = answer.held
+    limit.ahead = answer.ahead
+    limit.told = answer.line
+    this.#changed.add(id)
+    this.#dirty.add(limit)
+    this.#stir(limit)
+  }
+
+  /** Nobody knows whether the word was heard. */
+  unanswered(id: string): void {
+    const limit = this.#limits.get(id)
+    if (!limit) return
+    limit.look = true
+    this.#dirty.add(limit)
+  }
+
+  get hasNews(): boolean {
+    return this.#dirty.size > 0
+  }
+
+  /** Limits whose line or holders changed since the last call. */
+  takeChanged(): string[] {
+    const ids = [...this.#changed]
+    this.#changed.clear()
+    return ids
+  }
+
+  /** Of a limit: who holds and who waits, the first so many of each, and how many there are. */
+  shown(id: string, most: number) {
+    const limit = this.#limits.get(id)
+    const holders: { candidate: Candidate<Owner>; amount: number }[] = []
+    const line: { candidate: Candidate<Owner>; amount: number; place: Place }[] = []
+    for (const [token, amount] of limit?.holders ?? []) {
+      if (holders.length === most) break
+      holders.push({ candidate: this.#permits.get(token)!.candidate, amount })
+    }
+    let waiting = 0
+    for (const waits of limit ? inLine(limit) : []) {
+      waiting += waits.waiting
+      for (const { node, next, last, place } of waits.ranges.slice(waits.first)) {
+        for (let mapIndex = next; mapIndex <= last && line.length < most; mapIndex += 1) {
+          line.push({ candidate: { owner: waits.owner, node, mapIndex }, amount: amountOf(waits, id), place })
+        }
+      }
+    }
+    return {
+      capacity: limit?.capacity,
+      inUse: limit?.inUse ?? 0,
+      held: limit?.holders.size ?? 0,
+      waiting,
+      holders,
+      line,
+    }
+  }
+
+  #firstHopeful(lane: Lane): Line<Owner> | undefined {
+    const heap = this.#hopeful[lane]
+    while (heap.peek()?.gone) heap.pop()
+    return heap.peek()
+  }
+
+  #takeHopeful(free: readonly Lane[]): Line<Owner> | undefined {
+    let first: Lane | undefined
+    for (const lane of free) {
+      const line = this.#firstHopeful(lane)
+      if (line && (!first || before(line, this.#hopeful[first].peek()!))) first = lane
+    }
+    return first && this.#hopeful[first].pop()
+  }
+
+  /** The first need that cannot be met. Who has lost patience keeps those before it. */
+  #missing(line: Line<Owner>): Need | undefined {
+    if (line.turnedAway < patience) return line.needs.find((need) => !this.#fits(line, need))
+    for (let need = line.needs[line.collected]; need; need = line.needs[line.collected]) {
+      if (!this.#fits(line, need)) return need
+      this.#limitOf(need.limit).inUse += need.amount
+      line.collected += 1
+    }
+    return undefined
+  }
+
+  #uncollect(line: Line<Owner>): void {
+    for (const { limit: id, amount } of line.needs.slice(0, line.collected)) {
+      const limit = this.#limitOf(id)
+      limit.inUse -= amount
+      this.#dirty.add(limit)
+      this.#stir(limit)
+    }
+    line.collected = 0
+    line.turnedAway = 0
+  }
+
+  #loseInterest(line: Line<Owner>): void {
+    for (const { limit: id } of line.needs) {
+      const limit = this.#limitOf(id)
+      limit.interested -= 1
+      if (limit.interested === 0) this.#dirty.add(limit)
+    }
+  }
+
+  /** Whether a line may take what it needs of a limit now. */
+  #fits(line: Line<Owner>, { limit: id, amount }: Need): boolean {
+    const limit = this.#limits.get(id)
+    if (limit?.capacity === undefined || isOver(limit) || limit.granted - limit.inUse < amount) return false
+    if (yields(limit, headOf(line), this.#node)) return false
+    return lanes.every((lane) => {
+      const first = firstPossible(limit, lane)
+      return !first || before(line, first)
+    })
+  }
+
+  #park(line: Line<Owner>, id: string): void {
+    const limit = this.#limitOf(id)
+    line.at = limit
+    limit.parked[line.lane].push(line)
+    this.#dirty.add(limit)
+    this.#changed.add(id)
+  }
+
+  #startFirst(line: Line<Owner>, start: (candidate: Candidate<Owner>) => number): number {
+    const range = line.ranges[line.first]!
+    const candidate = { owner: line.owner, node: range.node, mapIndex: range.next }
+    const token = start(candidate)
+    range.next += 1
+    line.waiting -= 1
+    if (range.next > range.last) line.first += 1
+    if (line.first > 1_024 && line.first * 2 > line.ranges.length) {
+      line.ranges.splice(0, line.first)
+      line.first = 0
+    }
+    this.#uncollect(line)
+    if (line.waiting > 0) this.#hopeful[line.lane].push(line)
+    else {
+      this.#lines.get(line.owner)?.delete(line.key)
+      this.#loseInterest(line)
+    }
+    if (token === 0) return 0
+    this.#permits.set(token, { candidate, needs: line.needs, started: false })
+    for (const { limit: id, amount } of line.needs) {
+      const limit = this.#limitOf(id)
+      limit.inUse += amount
+      limit.holders.set(token, amount)
+      this.#changed.add(id)
+    }
+    return token
+  }
+
+  /** Lets the first in line be looked at, of each lane, when there is room for it. */
+  #stir(limit: Limit<Owner>): void {
+    for (const lane of lanes) {
+      if (limit.sponsored.has(lane)) continue
+      const first = firstPossible(limit, lane)
+      if (!first || isOver(limit) || limit.granted - limit.inUse < amountOf(first, limit.id)) continue
+      if (yields(limit, headOf(first), this.#node)) continue
+      this.#unpark(limit, first)
+      first.sponsor = limit
+      limit.sponsored.add(lane)
+      this.#hopeful[lane].push(first)
+    }
+  }
+
+  #unpark(limit: Limit<Owner>, line: Line<Owner>): void {
+    const heap = limit.parked[line.lane]
+    const passed: Line<Owner>[] = []
+    for (let first = heap.pop(); first && first !== line; first = heap.pop()) passed.push(first)
+    for (const one of passed) heap.push(one)
+    line.at = undefined
+    this.#changed.add(limit.id)
+  }
+
+  #limitOf(id: string): Limit<Owner> {
+    let limit = this.#limits.get(id)
+    if (!limit) {
+      limit = openLimit(id)
+      this.#limits.set(id, limit)
+    }
+    return limit
+  }
+
+  /** Keys come and go. */
+  #dropIdle(limit: Limit<Owner>): void {
+    if (kindOfLimit(limit.id) !== 'key' || limit.granted > 0 || limit.inUse > 0 || limit.told.length > 0) return
+    if (limit.interested > 0) return
+    this.#limits.delete(limit.id)
+  }
+}
