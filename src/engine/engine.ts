@@ -1,14 +1,17 @@
 /** The engine: a node that fires plans, owns runs, takes over those of dead nodes, and keeps history within bounds. */
 import { leaseTimes } from '../core/lease.ts'
-import type { Manifest } from '../core/manifest.ts'
 import { messageOf } from '../errors.ts'
 import type { LocalEvents, LocalExecutor } from '../executors/local.ts'
 import type { Session } from '../ports/database.ts'
 import { releaseRuns } from '../store/runs.ts'
 import { currentVersion } from '../store/versions.ts'
+import { Backfills } from './backfill.ts'
+import { datasetPlans } from './dataset-plans.ts'
+import { EventPlans } from './event-plans.ts'
 import { FirePlans } from './fire-plans.ts'
 import { holdNodeLease } from './node-lease.ts'
 import { OwnRuns, type OwnRunsParts } from './own-runs.ts'
+import { recordPlans } from './record-plans.ts'
 import { Retain, type RetainParts } from './retain.ts'
 import { WatchFiles } from './watch-files.ts'
 
@@ -24,7 +27,7 @@ export interface EngineParts extends Omit<OwnRunsParts, 'executor'> {
   /** Fails what waits on the engine's connections, since the database seems not to answer. */
   readonly abandonConnections?: () => void
   readonly projectDir: string
-  readonly retain: Pick<RetainParts, 'historyMs' | 'store' | 'removeVersion'>
+  readonly retain: Pick<RetainParts, 'historyMs' | 'store' | 'versionFolders' | 'removeVersion'>
 }
 
 export interface Engine {
@@ -40,8 +43,13 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     batchEnded: () => runs.pump(),
   })
   const runs = new OwnRuns({ ...parts, executor })
-  const plans = new FirePlans(parts)
-  const files = new WatchFiles(parts)
+  const plans = [
+    new FirePlans(parts),
+    new WatchFiles(parts),
+    new EventPlans(parts, recordPlans),
+    new EventPlans(parts, datasetPlans),
+  ]
+  const backfills = new Backfills(parts)
   const retain = new Retain({ ...parts, ...parts.retain })
   await retain.prepare()
   const lease = await holdNodeLease({
@@ -63,7 +71,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   })
   const follow = serially(async () => {
     const manifest = await currentVersion(db)
-    if (manifest) await followAll(manifest, plans, files)
+    if (manifest) for (const some of plans) await some.follow(manifest)
   }, note)
   const unlisten = await Promise.all([
     db.listen(
@@ -72,15 +80,30 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
       () => void runs.wake(),
     ),
     db.listen(
-      'sluice_inbox',
-      () => void runs.wake(),
-      () => void runs.wake(),
+      'sluice_limits',
+      (news) => runs.limits.heard(news),
+      () => runs.limits.sweep(),
     ),
+    db.listen(
+      'sluice_inbox',
+      () => void Promise.all([runs.wake(), backfills.wake()]),
+      () => void Promise.all([runs.wake(), backfills.wake()]),
+    ),
+    db.listen(
+      'sluice_backfills',
+      () => void backfills.wake(),
+      () => void backfills.wake(),
+    ),
+    db.listen('sluice_run_ended', (id) => backfills.runEnded(id)),
     db.listen('sluice_deployment', follow, follow),
   ])
   // Notifications can be lost and other nodes can die unseen; a third of the lease finds both in time.
-  const sweep = setInterval(() => void runs.wake(), leaseMs / 3)
+  const sweep = setInterval(() => {
+    runs.limits.sweep()
+    void Promise.all([runs.wake(), backfills.wake()])
+  }, leaseMs / 3)
   follow()
+  void backfills.wake()
   await runs.wake()
   retain.start()
   return {
@@ -88,19 +111,15 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     async stop() {
       clearInterval(sweep)
       await Promise.all(unlisten.map((stop) => stop()))
-      await Promise.all([plans.stop(), files.stop(), retain.stop()])
+      await Promise.all([...plans.map((some) => some.stop()), backfills.stop(), retain.stop()])
       await runs.stop()
       // Before the runs are anybody's: else their attempts would be tried elsewhere while they still run here.
       await executor.stop()
+      await runs.limits.giveUp()
       await releaseRuns(db, nodeId)
       await lease.stop()
     },
   }
-}
-
-async function followAll(manifest: Manifest, plans: FirePlans, files: WatchFiles): Promise<void> {
-  await plans.follow(manifest)
-  await files.follow(manifest)
 }
 
 /** Calls `work` again and again but never at once; what goes wrong is noted. */

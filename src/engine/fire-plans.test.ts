@@ -133,7 +133,11 @@ it('a paused workflow leaves skipped ticks, and no run', async () => {
   await reached(today + 2 * tenMinutes)
   const rows = await test.db.query(ticks)
   expect(rows.map(({ outcome, reason, run_id }) => ({ outcome, reason, run_id }))).toEqual(
-    Array.from({ length: 2 }, () => ({ outcome: 'skipped', reason: 'the workflow is paused', run_id: null })),
+    Array.from({ length: 2 }, () => ({
+      outcome: 'skipped',
+      reason: expect.stringMatching('^the workflow is paused; missed by'),
+      run_id: null,
+    })),
   )
   await plan.stop()
   await test.db.execute(pause, [false])
@@ -165,4 +169,122 @@ it('a failure leaves the cursor where it was, and all is tried again', async () 
   await reached(today + 2 * tenMinutes)
   expect(await outcomes()).toEqual(['00:10 caught_up', '00:20 late'])
   expect(await test.db.query(runs)).toHaveLength(2)
+})
+
+/** What a database is asked for in its transactions. */
+function counting(): { db: Database; asked: string[]; transactions: () => number } {
+  const asked: string[] = []
+  let transactions = 0
+  const db: Database = {
+    ...test.db,
+    transaction: (work) => {
+      transactions += 1
+      return test.db.transaction((session) =>
+        work({
+          ...session,
+          query: (sql, values) => {
+            asked.push(sql.name)
+            return session.query(sql, values)
+          },
+          execute: (sql, values) => {
+            asked.push(sql.name)
+            return session.execute(sql, values)
+          },
+        }),
+      )
+    },
+  }
+  return { db, asked, transactions: () => transactions }
+}
+
+it('a thousand plans that are due in the same minute take three statements in one transaction', async () => {
+  const one = manifestOf('last', '0 1 * * *')
+  const workflows = Array.from({ length: 1_000 }, (_, index) => ({ ...one.workflows[0]!, name: `w${index}` }))
+  const manifest = { ...one, workflows }
+  await knownSince(manifest, start)
+  now = today + 60 * minute + 1_000
+  const { db, asked, transactions } = counting()
+  await firing(manifest, db)
+  await until('all runs', async () => (await test.db.query(runs)).length === 1_000)
+  expect((await test.db.query(ticks)).every(({ outcome }) => outcome === 'fired')).toBe(true)
+  expect([asked, transactions()]).toEqual([['plans.take', 'runs.insert', 'plans.tick'], 1])
+})
+
+const withPlan = (manifest: Manifest, plan: object, params: object = {}): Manifest => ({
+  ...manifest,
+  workflows: [{ ...manifest.workflows[0]!, params, plans: [plan as Manifest['workflows'][number]['plans'][number]] }],
+})
+const runParams = statement<{ params: unknown }>(
+  'test.plan-params',
+  'select params from sluice.runs order by logical_time',
+)
+
+it('intervals fire at each of their ticks, with parameters of the tick', async () => {
+  const plan = { kind: 'interval', name: 'i', every: '10m', everyMs: tenMinutes, start: today + minute, catchUp: 'all' }
+  const params = { type: 'object', properties: { from: { type: 'string' }, to: { type: 'string' } } }
+  const manifest = withPlan(
+    manifestOf('all'),
+    { ...plan, params: { from: { $tick: 'start' }, to: { $tick: 'end' } } },
+    params,
+  )
+  await knownSince(manifest, start)
+  now = today + 12 * minute
+  await firing(manifest)
+  await reached(today + 11 * minute)
+  expect(await outcomes()).toEqual(['00:01 caught_up', '00:11 fired'])
+  expect((await test.db.query(runParams))[1]!.params).toEqual({
+    from: '2026-03-01T00:01:00.000Z',
+    to: '2026-03-01T00:11:00.000Z',
+  })
+})
+
+it('a tick whose parameters do not fit is skipped and says why', async () => {
+  const [plan] = manifestOf('last').workflows[0]!.plans
+  const params = { type: 'object', properties: { day: { type: 'integer' } } }
+  const manifest = withPlan(manifestOf('last'), { ...plan, params: { day: { $tick: 'date' } } }, params)
+  await knownSince(manifest, start)
+  now = today + tenMinutes
+  await firing(manifest)
+  await reached(today + tenMinutes)
+  expect(await test.db.query(ticks)).toMatchObject([
+    {
+      outcome: 'skipped',
+      run_id: null,
+      reason: expect.stringMatching(/do not fit: \/params\/day: Invalid input: expected/),
+    },
+  ])
+})
+
+const insertForTick = statement(
+  'test.run-of-tick',
+  `insert into sluice.runs (id, workflow, version, plan, logical_time, params) values ($1, 'w', $2, 'cron:*/10 * * * *', $3, '{}')`,
+)
+
+it('a tick whose run somebody has started already starts no other', async () => {
+  const manifest = manifestOf('all')
+  await knownSince(manifest, start)
+  await test.db.execute(insertForTick, [randomUUID(), manifest.hash, new Date(today + tenMinutes)])
+  now = today + tenMinutes
+  await firing(manifest)
+  await reached(today + tenMinutes)
+  expect(await test.db.query(ticks)).toMatchObject([
+    { outcome: 'skipped', run_id: null, reason: 'there is a run of this time already' },
+  ])
+  expect(await test.db.query(runs)).toHaveLength(1)
+})
+
+const hold = statement('test.hold-cursors', 'select from sluice.plan_cursors for update')
+
+it('a plan that another engine holds is asked for again, and not a minute later', async () => {
+  const manifest = manifestOf('none')
+  await knownSince(manifest, start)
+  now = today + tenMinutes
+  const { db, asked } = counting()
+  await test.db.transaction(async (session) => {
+    await session.query(hold)
+    await firing(manifest, db)
+    await until('it to be asked for', () => asked.includes('plans.take'))
+  })
+  await reached(today + tenMinutes)
+  expect(await outcomes()).toEqual(['00:10 fired'])
 })

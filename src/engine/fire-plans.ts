@@ -1,17 +1,27 @@
 /**
- * Starts runs when their plans say so. Every tick leaves a row, and a tick starts at most one run, however many engines
- * there are: the cursor of a plan is locked while its ticks are recorded and its runs inserted, in one transaction.
- * One timer waits for the earliest tick of all plans.
+ * Starts runs when the clock says so. Every tick leaves a row, and a tick starts at most one run, however many engines there
+ * are: the cursor of a plan is locked while its ticks are recorded and its runs inserted, in one transaction for all plans
+ * that are due. One timer waits for the earliest tick of all plans.
  */
-import { dueTicks } from '../core/catch-up.ts'
+import { dueTicks, type Tick } from '../core/catch-up.ts'
 import { newRunId } from '../core/ids.ts'
-import type { Manifest } from '../core/manifest.ts'
-import { plannedParams } from '../core/planned-params.ts'
-import { nextTick, parseCron, type Schedule } from '../core/schedule.ts'
+import type { Manifest, WorkflowManifest } from '../core/manifest.ts'
+import { planStart } from '../core/plan-start.ts'
+import { tickOf } from '../core/planned-params.ts'
+import { nextTick, type Schedule, scheduleOf } from '../core/schedule.ts'
 import { messageOf } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
-import type { CronPlan } from '../sdk/plan.ts'
-import { beginPlans, recordTicks, type TickRow, takePlans } from '../store/plans.ts'
+import type { CronPlan, IntervalPlan } from '../sdk/plan.ts'
+import {
+  beginPlans,
+  type PlanEntry,
+  planEntry,
+  plannedRows,
+  recordTicks,
+  type TickRow,
+  takePlans,
+  withoutTaken,
+} from '../store/plans.ts'
 import { insertNewRuns, type NewRun } from '../store/runs.ts'
 import type { Clock } from '../time.ts'
 
@@ -22,23 +32,24 @@ export interface FirePlansParts {
   readonly note: (line: string) => void
 }
 
-interface CronEntry {
-  readonly workflow: string
-  readonly plan: string
+interface ClockEntry extends PlanEntry {
+  readonly definition: WorkflowManifest
+  readonly by: (CronPlan | IntervalPlan) & { readonly name: string }
   readonly schedule: Schedule
-  readonly catchUp: CronPlan['catchUp']
-  readonly version: string
-  /** JSON text. */
-  readonly params: string
+  /** When it is looked at next; at first at once, since nobody knows what was missed. */
+  next: number
 }
 
-/** Ticks of one plan handled in one transaction. */
+/** Ticks of one plan, and of all, handled in one transaction. */
 const ticksAtOnce = 500
+const ticksOfAll = 5_000
 /** Also how soon a clock that was set is noticed. */
 const longestWaitMs = 60_000
+/** Plans that another engine holds are asked for again after this long: it may have died with them. */
+const heldMs = 1_000
 
 export class FirePlans {
-  private entries: CronEntry[] = []
+  private entries: ClockEntry[] = []
   private timer: NodeJS.Timeout | undefined
   private firing = Promise.resolve()
   private stopped = false
@@ -51,20 +62,13 @@ export class FirePlans {
   /** Follows the plans of a version from now on. */
   async follow(manifest: Manifest): Promise<void> {
     this.entries = manifest.workflows.flatMap((workflow) =>
-      workflow.plans.flatMap((plan) =>
-        plan.kind === 'cron'
-          ? [
-              {
-                workflow: workflow.name,
-                plan: plan.name,
-                schedule: parseCron(plan.pattern, plan.timezone),
-                catchUp: plan.catchUp,
-                version: manifest.hash,
-                params: plannedParams(workflow),
-              },
-            ]
-          : [],
-      ),
+      workflow.plans.flatMap((plan) => {
+        if (plan.kind !== 'cron' && plan.kind !== 'interval') return []
+        const entry = planEntry(workflow, plan, manifest.hash)
+        return [
+          { ...entry, definition: workflow, by: plan, schedule: scheduleOf(plan), next: Number.NEGATIVE_INFINITY },
+        ]
+      }),
     )
     await beginPlans(this.parts.db, this.entries)
     this.fire()
@@ -94,51 +98,46 @@ export class FirePlans {
 
   /** Gives how long to wait until something may be due again. */
   private async fireDue(): Promise<number> {
-    const { db, clock } = this.parts
+    const { db, clock, random } = this.parts
     const now = clock.now()
     if (this.entries.length === 0) return longestWaitMs
-    const more = await db.transaction(async (session) => {
-      const cursors = await takePlans(session, this.entries)
-      const byPlan = new Map(cursors.map((row) => [`${row.workflow} ${row.plan}`, row]))
-      const ticks: TickRow[] = []
-      const runs: NewRun[] = []
-      let full = false
-      for (const entry of this.entries) {
-        const cursor = byPlan.get(`${entry.workflow} ${entry.plan}`)
-        if (!cursor) continue
-        const due = dueTicks(entry.schedule, entry.catchUp, cursor.since.getTime(), now, { limit: ticksAtOnce })
-        full ||= due.length === ticksAtOnce
-        for (const { logicalTime, outcome, reason } of due) {
-          const skip = cursor.paused || outcome === 'skipped'
-          const runId = skip ? null : newRunId(now, this.parts.random)
-          const row = { workflow: entry.workflow, plan: entry.plan, logicalTime: new Date(logicalTime), runId }
-          ticks.push(
-            cursor.paused
-              ? { ...row, outcome: 'skipped', reason: 'the workflow is paused' }
-              : { ...row, outcome, reason },
-          )
-          if (runId) runs.push(newRun(entry, runId, row.logicalTime))
+    const asked = this.entries.filter((entry) => entry.next <= now)
+    const seen = new Map<ClockEntry, number>()
+    let held = false
+    if (asked.length > 0) {
+      await db.transaction(async (session) => {
+        const cursors = await takePlans(session, asked)
+        const byPlan = new Map(cursors.map((row) => [`${row.workflow} ${row.plan}`, row]))
+        const ticks: TickRow[] = []
+        const runs: NewRun[] = []
+        for (const entry of asked) {
+          const cursor = byPlan.get(`${entry.workflow} ${entry.plan}`)
+          held ||= !cursor
+          if (!cursor || ticks.length >= ticksOfAll) continue
+          const since = cursor.since.getTime()
+          const due = dueTicks(entry.schedule, entry.by.catchUp, since, now, { limit: ticksAtOnce })
+          for (const tick of due) {
+            const rows = rowsOf(entry, tick, cursor.paused, newRunId(now, random))
+            ticks.push(rows.tick)
+            if (rows.run) runs.push(rows.run)
+          }
+          // A clock that was set back is waited for.
+          const after = Math.max(since, due.at(-1)?.logicalTime ?? since, due.length < ticksAtOnce ? now : since)
+          seen.set(entry, nextTick(entry.schedule, after) ?? Number.POSITIVE_INFINITY)
         }
-      }
-      await insertNewRuns(session, runs)
-      await recordTicks(session, ticks)
-      return full
-    })
-    if (more) return 0
-    const next = this.entries.map((entry) => nextTick(entry.schedule, now) ?? Number.POSITIVE_INFINITY)
-    return Math.max(0, Math.min(longestWaitMs, Math.min(...next) - clock.now()))
+        const inserted = await insertNewRuns(session, runs)
+        await recordTicks(session, withoutTaken(ticks, inserted))
+      })
+    }
+    for (const [entry, next] of seen) entry.next = next
+    const waits = this.entries.map(({ next }) => (next <= now && held ? now + heldMs : next))
+    return Math.min(longestWaitMs, Math.max(0, Math.min(...waits) - clock.now()))
   }
 }
 
-function newRun(entry: CronEntry, id: string, logicalTime: Date): NewRun {
-  return {
-    id,
-    workflow: entry.workflow,
-    version: entry.version,
-    plan: entry.plan,
-    logicalTime,
-    params: entry.params,
-    idempotencyKey: null,
-    requestHash: null,
-  }
+function rowsOf(entry: ClockEntry, tick: Tick, paused: boolean, runId: string): ReturnType<typeof plannedRows> {
+  const time = new Date(tick.logicalTime)
+  const occasion = { tick: tickOf(entry.schedule, tick.logicalTime) }
+  const start = planStart(entry.definition, entry.by, occasion, { ...tick, paused })
+  return plannedRows(entry, { time, logicalTime: time }, start, runId)
 }

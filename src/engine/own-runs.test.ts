@@ -23,10 +23,10 @@ function away(db: Database, times: Record<string, number>): Database {
 }
 
 it('an outage is told when it begins and when it ends, however often is tried meanwhile', async () => {
-  const times = { 'runs.claim': 2, 'transitions.commit_group': 1, 'runs.reclaim': 4 }
+  const times = { 'runs.claim': 2, 'transitions.commit_one': 1, 'runs.reclaim': 4 }
   const engine = await world.engine({ leaseMs: 6_000, wrap: (db) => away(db, times) })
   expect(await world.ended(await world.start('says', { value: 'still here' }))).toBe('success')
-  expect(times).toEqual({ 'runs.claim': 0, 'transitions.commit_group': 0, 'runs.reclaim': 0 })
+  expect(times).toEqual({ 'runs.claim': 0, 'transitions.commit_one': 0, 'runs.reclaim': 0 })
   const told = (what: string) => engine.notes.filter((note) => note.startsWith(what))
   expect(told('taking runs')).toEqual([
     'taking runs failed, and is tried until it goes well: no answer',

@@ -6,25 +6,32 @@
  * 3. What is known of attempts that ended outlives that: it is decided upon again when their run was read again.
  * 4. A run stays until its end is committed; notifications only wake, a slow sweep finds what they missed.
  */
-import { compileGraph, type Graph } from '../core/graph.ts'
-import type { Manifest, WorkflowManifest } from '../core/manifest.ts'
 import type { Outcome, RunEvent } from '../core/run-progress.ts'
-import { restoreProgress } from '../core/run-restore.ts'
-import { messageOf, SluiceError } from '../errors.ts'
+import { type Restored, restoreProgress } from '../core/run-restore.ts'
+import { messageOf } from '../errors.ts'
 import { storedResult } from '../executors/attempt.ts'
 import type { LocalExecutor } from '../executors/local.ts'
 import type { AttemptStart } from '../executors/runner-protocol.ts'
 import type { Database } from '../ports/database.ts'
-import { readInbox } from '../store/inbox.ts'
-import { claimRuns, failRun, type OwnedRun as RunRow, reclaimRun, releaseRuns } from '../store/runs.ts'
+import { putDeadline } from '../store/approvals.ts'
+import { type InboxMessage, readInbox } from '../store/inbox.ts'
+import { admitRuns } from '../store/limits.ts'
+import { claimRuns, failRun, type OwnedRun as RunRow, releaseRuns } from '../store/runs.ts'
 import { readRunTasks } from '../store/tasks.ts'
 import { commitGroup, wasTakenAway } from '../store/transitions.ts'
-import { readVersion } from '../store/versions.ts'
+import { pausedWorkflows } from '../store/workflows.ts'
 import { type Clock, monotonicMs } from '../time.ts'
+import { ClearRuns } from './clear-runs.ts'
 import { DueTimes } from './due-times.ts'
+import { Fill } from './fill.ts'
 import { GroupCommit } from './group-commit.ts'
+import { eventOf } from './inbox-events.ts'
+import { Limits } from './limits.ts'
+import { mayPass } from './may-pass.ts'
 import { Outage } from './outage.ts'
-import { type AfterCommit, type Isolation, OwnedRun } from './owned-run.ts'
+import { type AfterCommit, type Isolation, type Later, OwnedRun, type Place } from './owned-run.ts'
+import { type Fate, ReadAgain } from './read-again.ts'
+import { WorkflowGraphs } from './workflow-graphs.ts'
 
 export interface OwnRunsParts {
   readonly db: Database
@@ -41,48 +48,63 @@ export interface OwnRunsParts {
 
 const defaultMaxRuns = 1_000
 const isolations: readonly Isolation[] = ['shared', 'process']
+/** Runs taken in one statement. */
+const claimAtOnce = 200
 
 export class OwnRuns {
   private readonly runs = new Map<string, OwnedRun>()
-  /** Runs with ready tasks, in turn. */
-  private readonly turn = new Set<OwnedRun>()
+  /** What tasks wait for that others need too. */
+  readonly limits: Limits
+  private readonly fill: Fill
   private readonly group: GroupCommit
-  private readonly due: DueTimes<{ run: OwnedRun; node: number; mapIndex: number }>
-  private readonly versions = new Map<string, Promise<Map<string, { workflow: WorkflowManifest; graph: Graph }>>>()
+  private readonly due: DueTimes<{ run: OwnedRun; what: Later }>
+  private readonly graphs: WorkflowGraphs
+  private readonly clears: ClearRuns
+  private paused: ReadonlySet<string> = new Set()
+  /** Workflows of which runs wait for a place among its active ones. */
+  private limited: ReadonlySet<string> = new Set()
   private claiming: Promise<void> | undefined
   private claimAgain = false
   /** Rows may name this node that it does not hold: a claim whose answer was lost, a run that could not be read. */
   private strays = false
-  /**
-   * How attempts ended whose runs are being read again, by run and token. While the database is away nothing starts, so
-   * these are at most as many as runners have places.
-   */
-  private readonly known = new Map<string, Map<number, Outcome>>()
-  private readonly outages: { readonly reading: Outage; readonly taking: Outage }
+  private readonly again: ReadAgain
+  private readonly taking: Outage
   private suspended = false
   private stopped = false
-  private readonly reserved = { shared: 0, process: 0 }
   private readonly parts: OwnRunsParts
 
   constructor(parts: OwnRunsParts) {
     this.parts = parts
-    const told = { note: parts.note, now: monotonicMs }
-    this.outages = {
-      reading: new Outage({ what: 'reading runs again', counted: 'runs', ...told }),
-      taking: new Outage({ what: 'taking runs', ...told }),
-    }
+    this.taking = new Outage({ what: 'taking runs', note: parts.note, now: monotonicMs })
+    this.again = new ReadAgain({
+      ...parts,
+      isOver: () => this.stopped || this.suspended,
+      held: (id) => this.runs.get(id),
+      adopt: (row) => this.adopt(row),
+      fail: (row, why) => this.fail(row, why),
+      lost: (id) => this.limits.settle(id, []),
+    })
+    this.graphs = new WorkflowGraphs(parts.db)
+    this.clears = new ClearRuns({ ...parts, graphs: this.graphs, renew: (run, change) => this.renew(run, change) })
+    this.limits = new Limits({ ...parts, pump: () => this.pump(), readyIn: (place) => this.fill.readyIn(place) })
+    this.fill = new Fill({
+      executor: parts.executor,
+      startLimited: (free) => this.startLimited(free),
+      start: (run, place) => this.start(run, place),
+      changed: (run) => this.changed(run),
+    })
     this.group = new GroupCommit({
       write: (changes) => commitGroup(parts.db, parts.nodeId, changes),
-      fill: () => this.fill(),
+      fill: () => {
+        if (this.stopped) return
+        this.fill.fill()
+        this.limits.tell()
+      },
       committed: (run, after) => this.act(run, after),
       failed: (runs, after, error) => this.giveUp(runs, after, error),
     })
     this.due = new DueTimes(parts.clock, (items) => {
-      for (const { run, node, mapIndex } of items) {
-        if (this.runs.get(run.row.id) !== run) continue
-        run.addReady({ node, first: mapIndex, last: mapIndex })
-        this.queue(run)
-      }
+      for (const { run, what } of items) if (this.runs.get(run.row.id) === run) this.come(run, what)
       this.group.pump()
     })
   }
@@ -110,7 +132,10 @@ export class OwnRuns {
   ended(attempt: AttemptStart, outcome: Outcome): void {
     const run = this.runs.get(attempt.runId)
     const { node, mapIndex, token } = attempt
-    this.known.get(attempt.runId)?.set(token, outcome)
+    this.again.ended(attempt.runId, token, outcome)
+    // Of a run that is not held, and not about to be read again, nobody else will say so.
+    if (run ? !run.isLive(node, mapIndex, token) : !this.again.expects(attempt.runId))
+      this.limits.committed([], [token])
     if (!run) return
     this.take(run, { kind: 'ended', node, mapIndex, token, outcome })
   }
@@ -123,8 +148,9 @@ export class OwnRuns {
   async stop(): Promise<void> {
     this.stopped = true
     this.due.stop()
-    this.turn.clear()
+    this.fill.clear()
     await this.claiming?.catch(() => {})
+    await this.limits.stop()
     await this.group.settled()
   }
 
@@ -133,13 +159,15 @@ export class OwnRuns {
     this.suspended = true
     this.strays = true
     for (const run of this.runs.values()) this.forget(run)
-    this.known.clear()
+    this.again.forget()
+    this.limits.suspend()
   }
 
   /** Forgets everything, since this node may have been taken for dead, and takes again what is still free. */
   startOver(): Promise<void> {
     this.suspend()
     this.suspended = false
+    this.limits.resume()
     return this.wake()
   }
 
@@ -151,35 +179,90 @@ export class OwnRuns {
         await releaseRuns(db, nodeId, [...this.runs.keys()])
         this.strays = false
       }
-      while (!this.stopped && !this.suspended && this.runs.size < maxRuns) {
-        const limit = Math.min(200, maxRuns - this.runs.size)
-        const rows = await claimRuns(db, nodeId, limit)
-        const adopted = await Promise.allSettled(rows.map((row) => this.adopt(row)))
-        this.group.pump()
-        for (const result of adopted) if (result.status === 'rejected') throw result.reason
-        if (rows.length < limit) break
-      }
+      const [limited] = await Promise.all([admitRuns(db), this.readPaused()])
+      this.limited = new Set(limited)
+      await this.claimSome(() => maxRuns - this.runs.size, false)
+      // What others wait for goes on also when there is no room for more, or they would wait for each other for ever.
+      if (this.runs.size >= maxRuns) await this.claimSome(() => claimAtOnce, true)
       await this.drainInbox()
-      this.outages.taking.over([this.parts.nodeId])
+      this.taking.over([this.parts.nodeId])
     } catch (error) {
       this.strays = true
-      this.outages.taking.failed([this.parts.nodeId], messageOf(error))
+      this.taking.failed([this.parts.nodeId], messageOf(error))
     }
   }
 
-  private async drainInbox(): Promise<void> {
-    for (const message of await readInbox(this.parts.db, this.parts.nodeId)) {
-      const run = this.runs.get(message.runId)
-      if (run) this.take(run, { kind: 'cancel' })
+  private async claimSome(room: () => number, childrenOnly: boolean): Promise<void> {
+    while (!this.stopped && !this.suspended) {
+      const limit = Math.min(claimAtOnce, room())
+      if (limit <= 0) return
+      const rows = await claimRuns(this.parts.db, this.parts.nodeId, limit, childrenOnly)
+      const adopted = await Promise.allSettled(rows.map((row) => this.adopt(row)))
+      this.group.pump()
+      for (const result of adopted) if (result.status === 'rejected') throw result.reason
+      if (rows.length < limit) return
+    }
+  }
+
+  private async readPaused(): Promise<void> {
+    this.paused = new Set(await pausedWorkflows(this.parts.db))
+    for (const run of this.runs.values()) {
+      this.pause(run)
+      this.fill.queue(run)
     }
     this.group.pump()
+  }
+
+  private pause(run: OwnedRun): void {
+    // The bodies of `each` are workflows named after their own.
+    run.paused = this.paused.has(run.row.workflow.split('.', 1)[0]!)
+    this.limits.pause(run, run.paused)
+  }
+
+  private async drainInbox(): Promise<void> {
+    let after = 0
+    while (!this.stopped && !this.suspended) {
+      const messages = await readInbox(this.parts.db, this.parts.nodeId, after)
+      for (const message of messages) await this.hear(message)
+      this.group.pump()
+      if (messages.length === 0) return
+      after = messages.at(-1)!.id
+    }
+  }
+
+  private async hear(message: InboxMessage): Promise<void> {
+    const run = this.runs.get(message.runId)
+    if (message.kind === 'clear') return this.clears.hear(run, message)
+    if (!run) return
+    const event = eventOf(message)
+    // The wish to cancel stays, so that whoever adopts the run knows of it.
+    if (message.kind !== 'cancel') run.consume(message.id)
+    if (event) this.take(run, event)
+  }
+
+  /** What was to happen at a time happens. */
+  private come(run: OwnedRun, what: Later): void {
+    if (what.kind === 'ready') {
+      run.addReady({ node: what.node, first: what.mapIndex, last: what.mapIndex })
+      this.fill.queue(run)
+    } else if (what.kind === 'due' && run.workflow.nodes[what.node]!.kind === 'approval') {
+      void this.passDeadline(run, what)
+    } else this.take(run, what)
+  }
+
+  /** An answer may have come before it: the inbox knows which was first. */
+  private async passDeadline(run: OwnedRun, what: Extract<Later, { kind: 'due' }>): Promise<void> {
+    try {
+      await putDeadline(this.parts.db, { runId: run.row.id, ...what })
+    } catch {
+      this.due.add(this.parts.clock.now() + 1_000, { run, what })
+    }
   }
 
   /** Reads a run's rows into memory. @throws what may pass; a run that can never be read ends as failed. */
   private async adopt(row: RunRow): Promise<void> {
     try {
-      const found = (await this.workflowsOf(row.version)).get(row.workflow)
-      if (!found) throw new SluiceError('NOT_FOUND', `version ${row.version} has no workflow ${row.workflow}`)
+      const found = await this.graphs.of(row.version, row.workflow)
       const fresh = row.seq === 0
       const rows = fresh ? { tasks: [], widths: [] } : await readRunTasks(this.parts.db, row.id)
       for (const [index, task] of rows.tasks.entries()) {
@@ -189,22 +272,15 @@ export class OwnRuns {
       }
       const restored = restoreProgress(found.graph, row.params, rows.tasks, rows.widths)
       if (this.suspended) return
-      const run = new OwnedRun(row, found.workflow, restored.progress)
+      const run = new OwnedRun(row, found.workflow, restored.progress, this.limits)
       const held = this.runs.get(row.id)
       if (held && held.row.epoch >= row.epoch) return
       if (held) this.forget(held)
       this.runs.set(row.id, run)
-      const now = this.parts.clock.now()
-      run.take({ kind: 'begin' }, now, this.parts.random)
-      for (const range of restored.ready) run.addReady(range)
-      for (const { node, mapIndex, at } of restored.retries) this.due.add(at, { run, node, mapIndex })
-      run.live = restored.running.length
-      for (const { node, mapIndex, token } of restored.running) {
-        if (this.parts.executor.has(token)) continue
-        const outcome = this.known.get(row.id)?.get(token) ?? ({ kind: 'lost', reason: 'its engine ended' } as const)
-        run.take({ kind: 'ended', node, mapIndex, token, outcome }, now, this.parts.random)
-      }
-      if (row.cancel) run.take({ kind: 'cancel' }, now, this.parts.random)
+      this.pause(run)
+      this.goOn(run, restored)
+      const live = restored.running.map(({ token }) => token)
+      this.limits.settle(row.id, live)
       this.changed(run)
     } catch (error) {
       const held = this.runs.get(row.id)
@@ -212,6 +288,34 @@ export class OwnRuns {
       if (mayPass(error)) throw error
       this.parts.note(`run ${row.id} of ${row.workflow} cannot be taken up: ${messageOf(error)}`)
       await this.fail(row, messageOf(error))
+    }
+  }
+
+  /** Takes up a run where its rows say it stands. */
+  private goOn(run: OwnedRun, restored: Restored): void {
+    const now = this.parts.clock.now()
+    const limit = run.workflow.timeoutMs
+    const { startedAt } = run.row
+    const until = limit === undefined || startedAt === null ? undefined : startedAt + limit
+    // Before all else: of what was stopped nothing begins again.
+    if (run.row.cancel) run.take({ kind: 'cancel' }, now, this.parts.random)
+    else if (until !== undefined && until <= now) run.take({ kind: 'run-limit' }, now, this.parts.random)
+    run.take({ kind: 'begin' }, now, this.parts.random)
+    for (const range of restored.ready) run.addReady(range)
+    for (const { at, ...task } of restored.retries) this.due.add(at, { run, what: { kind: 'ready', ...task } })
+    for (const { at, ...task } of restored.due) this.due.add(at, { run, what: { kind: 'due', ...task } })
+    for (const { at, ...task } of restored.limits) {
+      // Before their attempts end: what was stopped for its time did not end by itself.
+      if (at <= now) run.take({ kind: 'task-limit', ...task }, now, this.parts.random)
+      else this.due.add(at, { run, what: { kind: 'task-limit', ...task } })
+    }
+    if (until !== undefined) this.due.add(until, { run, what: { kind: 'run-limit' } })
+    run.live = restored.running.length
+    run.openChildren = restored.children
+    for (const { node, mapIndex, token } of restored.running) {
+      if (this.parts.executor.has(token)) continue
+      const outcome = this.again.outcomeOf(run.row.id, token) ?? ({ kind: 'lost', reason: 'its engine ended' } as const)
+      run.take({ kind: 'ended', node, mapIndex, token, outcome }, now, this.parts.random)
     }
   }
 
@@ -233,56 +337,40 @@ export class OwnRuns {
 
   private async fail(row: RunRow, why: string): Promise<void> {
     this.parts.executor.cancel(await failRun(this.parts.db, row, this.parts.nodeId, why))
+    this.limits.settle(row.id, [])
   }
 
   private changed(run: OwnedRun): void {
     if (this.runs.get(run.row.id) !== run) return
     this.group.mark(run)
-    this.queue(run)
+    this.fill.queue(run)
   }
 
-  private queue(run: OwnedRun): void {
-    if (isolations.some((isolation) => run.canStart(isolation))) this.turn.add(run)
+  private start(run: OwnedRun, place: Place): boolean {
+    const { clock, random } = this.parts
+    return this.guarded(run, () => run.start(place, { token: newToken(random), now: clock.now(), random })) ?? false
   }
 
-  /** Gives free runner slots to ready tasks, one per run in turn, so that a large run does not hold up a small one. */
-  private fill(): void {
-    if (this.stopped) return
-    for (const isolation of isolations) {
-      let free = this.parts.executor.free(isolation) - this.reserved[isolation]
-      while (free > 0 && this.turn.size > 0) {
-        const started = this.startRound(isolation, free)
-        if (started === 0) break
-        free -= started
-      }
-    }
-  }
-
-  private startRound(isolation: Isolation, free: number): number {
-    const share = Math.max(1, Math.floor(free / this.turn.size))
-    let started = 0
-    for (let left = this.turn.size; left > 0 && started < free; left -= 1) {
-      const [run] = this.turn
-      if (!run) break
-      this.turn.delete(run)
-      const starts = this.guarded(run, () => this.startSome(run, isolation, Math.min(share, free - started))) ?? 0
-      started += starts
+  private startLimited(free: readonly Isolation[]): Isolation | undefined {
+    let started: Isolation | undefined
+    const { clock, random } = this.parts
+    this.limits.next(free, ({ owner: run, ...task }) => {
+      const parts = { token: newToken(random), now: clock.now(), random }
+      const { isolation } = run.workflow.nodes[task.node]!
+      if (!this.guarded(run, () => run.startThis(task, isolation, parts))) return 0
+      started = isolation
       this.changed(run)
-    }
-    return started
-  }
-
-  private startSome(run: OwnedRun, isolation: Isolation, most: number): number {
-    let started = 0
-    while (started < most && run.canStart(isolation) && run.start(isolation, newToken(this.parts.random))) {
-      this.reserved[isolation] += 1
-      started += 1
-    }
+      return parts.token
+    })
     return started
   }
 
   private act(run: OwnedRun, after: AfterCommit): void {
-    this.unreserve(after)
+    this.fill.unreserve(after)
+    this.limits.committed(
+      after.starts.map(({ attempt }) => attempt.token),
+      after.ends.map(({ token }) => token),
+    )
     run.alone = false
     if (this.runs.get(run.row.id) !== run) return
     for (const isolation of isolations) {
@@ -290,12 +378,16 @@ export class OwnRuns {
       if (attempts.length > 0) this.dispatch(attempts, isolation)
     }
     if (after.kill.length > 0) this.parts.executor.cancel(after.kill)
-    if (!this.stopped)
-      for (const retry of after.retries) this.due.add(retry.at, { run, node: retry.node, mapIndex: retry.mapIndex })
+    if (!this.stopped) for (const { at, what } of after.later) this.due.add(at, { run, what })
+    const limit = run.workflow.timeoutMs
+    if (after.begun && limit !== undefined && !this.stopped)
+      this.due.add(this.parts.clock.now() + limit, { run, what: { kind: 'run-limit' } })
+    this.clears.written(run)
     if (after.ended) {
       this.forget(run)
-      // There was no room for more; runs may wait in the database.
-      if (this.runs.size === (this.parts.maxRuns ?? defaultMaxRuns) - 1) void this.wake()
+      // There was no room for more, or for more of its workflow; runs may wait in the database.
+      const wasFull = this.runs.size === (this.parts.maxRuns ?? defaultMaxRuns) - 1
+      if (wasFull || this.limited.has(run.row.workflow)) void this.wake()
     }
   }
 
@@ -313,12 +405,8 @@ export class OwnRuns {
   private giveUp(runs: readonly OwnedRun[], after: readonly AfterCommit[], error: unknown): void {
     const wait = mayPass(error)
     this.parts.note(`a write for ${runs.length} runs failed, they are read again: ${messageOf(error)}`)
-    for (const dropped of after) this.unreserve(dropped)
-    for (const [index, run] of runs.entries()) {
-      const ends = this.known.get(run.row.id) ?? new Map<number, Outcome>()
-      this.known.set(run.row.id, ends)
-      for (const { token, outcome } of [...after[index]!.ends, ...this.forget(run).ends]) ends.set(token, outcome)
-    }
+    for (const dropped of after) this.fill.unreserve(dropped)
+    for (const [index, run] of runs.entries()) this.setAside(run, after[index]!.ends)
     const poison = runs.length === 1 && runs[0]!.alone && !wait && !wasTakenAway(error)
     void this.readAgain(runs, {
       wait,
@@ -326,77 +414,32 @@ export class OwnRuns {
     })
   }
 
-  /** `failure`: these runs are beyond help, and end. `wait`: it was not their fault, so they need not be apart. */
-  private async readAgain(
-    runs: readonly OwnedRun[],
-    { wait, failure }: { readonly wait: boolean; readonly failure: string | undefined },
-  ): Promise<void> {
-    const ids = runs.map(({ row }) => row.id)
-    for (let delay = 50; !this.stopped && !this.suspended; delay = Math.min(delay * 2, 2_000)) {
-      try {
-        for (const { row } of runs) {
-          if (this.runs.has(row.id)) continue
-          const again = await reclaimRun(this.parts.db, row.id, this.parts.nodeId)
-          if (!again) continue
-          if (failure !== undefined) {
-            await this.fail(again, failure)
-            continue
-          }
-          await this.adopt(again)
-          const adopted = this.runs.get(row.id)
-          if (adopted && !wait) adopted.alone = true
-        }
-        for (const id of ids) this.known.delete(id)
-        this.outages.reading.over(ids)
-        this.group.pump()
-        return
-      } catch (error) {
-        this.outages.reading.failed(ids, messageOf(error))
-        await new Promise((resolve) => setTimeout(resolve, delay))
-      }
-    }
-    // Taken up again with all others, or by another node.
-    this.outages.reading.over(ids, 'is given up')
+  /** Forgets a run that will be read again, but for what is known of its attempts. */
+  private setAside(run: OwnedRun, ended: AfterCommit['ends']): void {
+    this.again.expect(run.row.id, [...ended, ...this.forget(run).ends])
+  }
+
+  private async renew(run: OwnedRun, change: () => Promise<boolean>): Promise<void> {
+    this.setAside(run, [])
+    const done = await change()
+    await this.readAgain([run], { wait: true, failure: undefined })
+    if (done) void this.wake()
+  }
+
+  private async readAgain(runs: readonly OwnedRun[], fate: Fate): Promise<void> {
+    if (await this.again.read(runs, fate)) this.group.pump()
   }
 
   private forget(run: OwnedRun): AfterCommit {
+    this.clears.forget(run)
     if (this.runs.get(run.row.id) === run) this.runs.delete(run.row.id)
     this.group.forget(run)
-    for (const isolation of isolations) run.ready[isolation].clear()
-    this.turn.delete(run)
+    this.fill.forget(run)
+    this.limits.forget(run)
     const { after } = run.takeChange()
-    this.unreserve(after)
+    this.fill.unreserve(after)
     return after
   }
-
-  private unreserve(after: AfterCommit): void {
-    for (const start of after.starts) this.reserved[start.isolation] -= 1
-  }
-
-  private workflowsOf(version: string) {
-    let found = this.versions.get(version)
-    if (!found) {
-      found = readVersion(this.parts.db, version).then((manifest) => compileAll(version, manifest))
-      found.catch(() => this.versions.delete(version))
-      this.versions.set(version, found)
-      if (this.versions.size > 32) this.versions.delete(this.versions.keys().next().value!)
-    }
-    return found
-  }
-}
-
-function compileAll(version: string, manifest: Manifest | undefined) {
-  if (!manifest) throw new SluiceError('NOT_FOUND', `version ${version} is not stored`)
-  return new Map(manifest.workflows.map((workflow) => [workflow.name, { workflow, graph: compileGraph(workflow) }]))
-}
-
-/** SQLSTATE classes: rolled back for others' sake, no room, not in the right state, stopped by an operator, system error. */
-const passing = /^(40|53|55|57|58)/
-
-/** Whether the same may go well later; what is about the run itself never does. */
-function mayPass(error: unknown): boolean {
-  if (error instanceof SluiceError) return error.retryable
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' && passing.test(error.code)
 }
 
 /** 52 random bits, never 0. */

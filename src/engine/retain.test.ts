@@ -65,6 +65,7 @@ const auditLeft = statement<{ edits: string[]; answers: number }>(
 )
 
 const removedVersions: string[] = []
+let folders: readonly string[] = []
 const retain = (historyMs: number, now = Date.now()) =>
   new Retain({
     db: world.db,
@@ -72,6 +73,7 @@ const retain = (historyMs: number, now = Date.now()) =>
     clock: { now: () => now },
     note: (line) => notes.push(line),
     historyMs,
+    versionFolders: async () => folders,
     removeVersion: async (hash) => void removedVersions.push(hash),
   })
 const dayName = (ms: number) => new Date(ms).toISOString().slice(0, 10).replaceAll('-', '')
@@ -150,6 +152,7 @@ describe('retention', () => {
       },
     })
     const current = await currentVersion(world.db)
+    folders = [current!.hash, 'a'.repeat(64)]
     await deployVersion(world.db, manifest('a'.repeat(64)))
     await deployVersion(world.db, current!)
     await retain(30 * day).once()

@@ -3,9 +3,13 @@ import { messageOf } from '../errors.ts'
 import type { Database, Session } from '../ports/database.ts'
 import type { ObjectStore } from '../ports/objects.ts'
 import { forgetAnswers } from '../store/answered-requests.ts'
+import { forgetBackfills } from '../store/backfills.ts'
 import { withoutBackup } from '../store/backup.ts'
+import { forgetDeliveries } from '../store/hook-deliveries.ts'
 import { cleanInbox } from '../store/inbox.ts'
 import { dropLedgerPartitions, foldLedger, makeLedgerPartitions } from '../store/ledger.ts'
+import { removeDeadGrants } from '../store/limits.ts'
+import { deleteOldDatasetVersions } from '../store/lineage.ts'
 import { removeLapsedNodes } from '../store/nodes.ts'
 import { adoptObjects, releaseObjects, sweepObjects } from '../store/objects.ts'
 import {
@@ -18,6 +22,7 @@ import {
   preparePartitions,
 } from '../store/retention.ts'
 import { forgetIds, trim } from '../store/topics.ts'
+import { knownVersions } from '../store/versions.ts'
 import type { Clock } from '../time.ts'
 
 export interface RetainParts {
@@ -27,7 +32,9 @@ export interface RetainParts {
   readonly note: (line: string) => void
   /** How long runs, records, logs and ticks are kept. */
   readonly historyMs: number
-  /** Removes the bundle of a version that nothing needs any more. */
+  /** The versions whose code is on this machine and was not built again since a time, by hash. */
+  readonly versionFolders: (before: Date) => Promise<readonly string[]>
+  /** Removes the code of a version that nothing needs any more. */
   readonly removeVersion: (hash: string) => Promise<void>
 }
 
@@ -84,14 +91,15 @@ export class Retain {
     await this.part('cleaning the inbox', () => cleanInbox(db))
     await this.part('deleting runs', async () => {
       runs = await this.deleteRuns(before)
+      await forgetBackfills(db, before)
     })
+    await this.part('deleting versions of datasets', () => this.deleteDatasetVersions(before))
     await this.part('dropping days', () => this.unlessBackedUp((session) => dropOldDays(session, before)))
-    await this.part('deleting ticks', () => deleteOldTicks(db, before))
-    await this.part('removing versions', () =>
-      this.unlessBackedUp(async (session) => {
-        for (const hash of await deleteUnusedVersions(session, before)) await this.parts.removeVersion(hash)
-      }),
-    )
+    await this.part('deleting ticks', async () => {
+      await deleteOldTicks(db, before)
+      await forgetDeliveries(db, before)
+    })
+    await this.part('removing versions', () => this.removeVersions(before))
     await this.part('folding the ledger', async () => {
       await foldLedger(db, new Date(clock.now() - 600_000))
       await this.unlessBackedUp((session) => dropLedgerPartitions(session, before))
@@ -101,7 +109,10 @@ export class Retain {
       await deleteOldEdits(db, before)
     })
     await this.part('trimming topics', () => this.trimTopics(before))
-    await this.part('removing nodes', () => removeLapsedNodes(db))
+    await this.part('removing nodes', async () => {
+      await removeLapsedNodes(db)
+      await removeDeadGrants(db)
+    })
     await this.part('sweeping objects', () => this.sweep(store))
     return runs
   }
@@ -118,6 +129,19 @@ export class Retain {
   /** What a backup's snapshot would miss is left for the next round. */
   private unlessBackedUp(work: (session: Session) => Promise<unknown>): Promise<unknown> {
     return this.parts.db.transaction(async (session) => (await withoutBackup(session)) && work(session))
+  }
+
+  /** First the rows, then code without a row: what a build made and nobody deployed, and what a crash left here. */
+  private async removeVersions(before: Date): Promise<void> {
+    const { db, versionFolders, removeVersion } = this.parts
+    const done = await this.unlessBackedUp(async (session) => {
+      await deleteUnusedVersions(session, before)
+      return true
+    })
+    if (!done) return
+    const folders = await versionFolders(before)
+    const known = await knownVersions(db, folders)
+    for (const hash of folders) if (!known.has(hash)) await removeVersion(hash)
   }
 
   private async trimTopics(before: Date): Promise<void> {
@@ -149,6 +173,11 @@ export class Retain {
       if (ids.length < batch) break
     }
     return total
+  }
+
+  private async deleteDatasetVersions(before: Date): Promise<void> {
+    const some = () => this.parts.db.transaction((session) => deleteOldDatasetVersions(session, before, batch))
+    while (!this.stopped && (await some()) === batch);
   }
 
   /** Files that lost their row are given one, so that the sweep sees them. */

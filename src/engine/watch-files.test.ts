@@ -251,7 +251,27 @@ it('a paused workflow leaves a skipped tick for the file', async () => {
   await watch()
   await until('the tick', async () => (await test.db.query(ticks)).length === 1)
   expect(await test.db.query(ticks)).toEqual([
-    { outcome: 'skipped', reason: 'the workflow is paused; in/a.txt', run_id: null },
+    { outcome: 'skipped', reason: 'the workflow is paused; in/a.txt has 3 bytes', run_id: null },
   ])
   expect(await files()).toEqual([])
+})
+
+it('a file whose path is no parameter of the workflow leaves a skipped tick that says why', async () => {
+  const strict = { type: 'object', properties: { file: { type: 'string', maxLength: 6 } }, required: ['file'] }
+  const made = manifest(50)
+  const parts = { db: test.db, projectDir: dir, clock, random: Math.random, note: (line: string) => notes.push(line) }
+  const watcher = new WatchFiles(parts)
+  watchers.push(watcher)
+  await mkdir(join(dir, 'in'))
+  await writeFile(join(dir, 'in/long-name.txt'), 'abc')
+  await watcher.follow({ ...made, workflows: [{ ...made.workflows[0]!, params: strict }] })
+  await until('the tick', async () => (await test.db.query(ticks)).length > 0)
+  expect(await test.db.query(ticks)).toEqual([
+    {
+      outcome: 'skipped',
+      reason: expect.stringMatching(/^its parameters do not fit: \/params\/file: .*; in\/long-name\.txt has 3 bytes$/),
+      run_id: null,
+    },
+  ])
+  expect(await test.db.query(runs)).toEqual([])
 })

@@ -13,11 +13,11 @@ import { glob, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { newRunId } from '../core/ids.ts'
 import type { Manifest, WorkflowManifest } from '../core/manifest.ts'
-import { plannedParams } from '../core/planned-params.ts'
+import { planStart } from '../core/plan-start.ts'
 import { messageOf } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
 import type { FileArrivalPlan } from '../sdk/plan.ts'
-import { isPaused, knownFiles, recordArrival, recordTicks } from '../store/plans.ts'
+import { isPaused, knownFiles, planEntry, plannedRows, recordArrival, recordTicks } from '../store/plans.ts'
 import { insertNewRuns } from '../store/runs.ts'
 import type { Clock } from '../time.ts'
 
@@ -80,7 +80,7 @@ class WatchedPlan {
   private readonly folder: string
   private readonly parts: WatchFilesParts
   private readonly workflow: string
-  private readonly paramsOf: (file: string) => string
+  private readonly definition: WorkflowManifest
   private readonly plan: FileArrivalPlan & { readonly name: string }
   private readonly version: string
 
@@ -92,7 +92,7 @@ class WatchedPlan {
   ) {
     this.parts = parts
     this.workflow = workflow.name
-    this.paramsOf = (file) => plannedParams(workflow, { file })
+    this.definition = workflow
     this.plan = plan
     this.version = version
     const segments = plan.glob.split('/')
@@ -214,32 +214,23 @@ class WatchedPlan {
     const { db, clock, random } = this.parts
     const now = clock.now()
     const runId = newRunId(now, random)
-    // A tick is named by its time, and each arrival is one.
+    // Arrivals that this engine sees are told in their order.
     this.lastTick = Math.max(now, this.lastTick + 1)
-    const tick = { workflow: this.workflow, plan: this.plan.name, logicalTime: new Date(this.lastTick) }
     await db.transaction(async (session) => {
       if (!(await recordArrival(session, { workflow: this.workflow, plan: this.plan.name, path, ...state, runId })))
         return
-      if (await isPaused(session, this.workflow)) {
-        await recordTicks(session, [
-          { ...tick, outcome: 'skipped', reason: `the workflow is paused; ${path}`, runId: null },
-        ])
-        return
-      }
-      await insertNewRuns(session, [
-        {
-          id: runId,
-          workflow: this.workflow,
-          version: this.version,
-          plan: this.plan.name,
-          // Files have no logical time: two may arrive in one millisecond, and each is a run.
-          logicalTime: null,
-          params: this.paramsOf(path),
-          idempotencyKey: null,
-          requestHash: null,
-        },
-      ])
-      await recordTicks(session, [{ ...tick, outcome: 'fired', reason: `${path} has ${state.size} bytes`, runId }])
+      const due = {
+        paused: await isPaused(session, this.workflow),
+        outcome: 'fired',
+        reason: `${path} has ${state.size} bytes`,
+      } as const
+      const start = planStart(this.definition, this.plan, { event: { file: path } }, due)
+      const entry = planEntry(this.definition, this.plan, this.version)
+      // Files have no logical time: two may arrive in one millisecond, and each is a run.
+      const at = { time: new Date(this.lastTick), logicalTime: null, event: path }
+      const { tick, run } = plannedRows(entry, at, start, runId)
+      if (run) await insertNewRuns(session, [run])
+      await recordTicks(session, [tick])
     })
   }
 }
