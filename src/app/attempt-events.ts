@@ -2,6 +2,7 @@
 import { taskIdOf } from '../core/ids.ts'
 import type { Outcome } from '../core/run-progress.ts'
 import type { LocalEvents } from '../executors/local.ts'
+import type { LineageWriter } from '../observe/lineage.ts'
 import type { LogWriter } from '../observe/log-writer.ts'
 import { attemptCalls, type DirectParts, directCalls } from './capabilities/direct-calls.ts'
 import { isOutage, outlast } from './capabilities/outlast.ts'
@@ -12,17 +13,21 @@ export interface AttemptEventsParts {
   readonly direct: DirectParts
   readonly logs: LogWriter
   readonly progress: ProgressWriter
+  readonly lineage: LineageWriter
   readonly redact: (text: string) => string
   readonly note: (line: string) => void
 }
 
 export function attemptEvents(
-  { direct, logs, progress, redact, note }: AttemptEventsParts,
+  { direct, logs, progress, lineage, redact, note }: AttemptEventsParts,
   { ended, batchEnded }: Pick<LocalEvents, 'ended' | 'batchEnded'>,
 ): LocalEvents {
   const calls = directCalls(direct)
   return {
-    ended: (attempt, outcome) => ended(attempt, withoutSecrets(withoutBlame(outcome), redact)),
+    ended(attempt, outcome) {
+      ended(attempt, withoutSecrets(withoutBlame(outcome), redact))
+      lineage.attemptEnded(attempt)
+    },
     batchEnded,
     logs: (chunks) => {
       for (const { attempt, seq, lines } of chunks) {
@@ -33,7 +38,7 @@ export function attemptEvents(
     progress: (attempt, told) => progress.add(attempt, told),
     // Each call may be made twice: what it writes is keyed by the attempt, by ids, or by hashes, or it knows its own write.
     call(attempt, name, args) {
-      const own = attemptCalls(direct, calls, attempt)
+      const own = attemptCalls(direct, calls, lineage, attempt)
       return outlast(() => answerCall(own, name, args))
     },
     note: (line) => note(redact(line)),

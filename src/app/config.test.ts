@@ -68,6 +68,11 @@ describe('readConfig', () => {
       'SLUICE_S3_URL: its value is not allowed; allowed is nothing: the S3 object store is not built yet',
     ],
     [{ SLUICE_SECRETS_FILE: '/nowhere/at/all' }, 'SLUICE_SECRETS_FILE: ENOENT'],
+    [
+      { SLUICE_OPENLINEAGE_URL: 'ftp://u:hunter2@x' },
+      'SLUICE_OPENLINEAGE_URL: its value is not allowed; allowed is http://host:port/api/v1/lineage',
+    ],
+    [{ SLUICE_OPENLINEAGE_NAMESPACE: 'a b' }, '"a b" is not allowed; allowed is 1 to 200 printable ASCII characters'],
   ])('refuses %o', (environment, message) => {
     expect(() => readConfig(environment)).toThrow(message)
   })
@@ -102,6 +107,8 @@ describe('childEnvironment', () => {
     SLUICE_SECRET_API_TOKEN: 'abc',
     SLUICE_CONNECTION_WEB: '{"kind":"fetch"}',
     SLUICE_RETENTION: '90d',
+    SLUICE_OPENLINEAGE_URL: 'http://lineage:5000/api/v1/lineage',
+    SLUICE_OPENLINEAGE_SECRET: 'api-token',
     PORT: '9999',
   })
 
@@ -115,7 +122,7 @@ describe('childEnvironment', () => {
 
   it('keeps database and secrets back unless the child may have them', () => {
     const text = JSON.stringify(childEnvironment(config, { database: false, secrets: false }))
-    expect(text).not.toMatch(/abc|postgresql|CONNECTION/)
+    expect(text).not.toMatch(/abc|postgresql|CONNECTION|OPENLINEAGE/)
     const environment = { PATH: '/bin', SLUICE_SECRET_A: 'abc', AWS_SECRET_ACCESS_KEY: 'x' }
     expect(plainEnvironment(environment)).not.toHaveProperty('AWS_SECRET_ACCESS_KEY')
   })
@@ -126,6 +133,7 @@ describe('childEnvironment', () => {
       SLUICE_SECRET_A: 'a',
       SLUICE_CONNECTION_B: 'b',
       SLUICE_DATABASE_URL: 'c',
+      SLUICE_OPENLINEAGE_URL: 'd',
       PORT: '1',
     }
     forgetDeployment(environment)

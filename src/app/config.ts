@@ -39,6 +39,10 @@ export interface Config {
   readonly connectionVariables: Readonly<Record<string, string>>
   /** Connections of `SLUICE_CONNECTIONS_FILE`; they win over the project's own. */
   readonly connectionsFile: Readonly<Record<string, unknown>>
+  /** Where OpenLineage events go; undefined: nowhere. `secret` names the one that is sent as a bearer token. */
+  readonly openLineage:
+    | { readonly url: string; readonly namespace: string; readonly secret: string | undefined }
+    | undefined
 }
 
 /** What a command line says; it wins over the environment. */
@@ -78,6 +82,7 @@ const duration = (standard: string, range: string, fits: (ms: number) => boolean
       return z.NEVER
     })
 
+const openLineageForm = 'http://host:port/api/v1/lineage'
 const databaseUrlForm = 'postgresql://user:password@host:port/database'
 
 /** Every variable that Sluice reads, beside `SLUICE_SECRET_<NAME>` and `SLUICE_CONNECTION_<NAME>`. */
@@ -102,6 +107,20 @@ const settings = z.object({
   SLUICE_LEASE: setting(duration('10s', 'from 1s to 10m', (ms) => ms >= 1_000 && ms <= 600_000)),
   SLUICE_SECRETS_FILE: setting(z.string().optional()),
   SLUICE_CONNECTIONS_FILE: setting(z.string().optional()),
+  SLUICE_OPENLINEAGE_URL: setting(
+    z
+      .string()
+      .regex(/^https?:\/\/./, openLineageForm)
+      .refine((text) => URL.canParse(text), openLineageForm)
+      .optional(),
+  ),
+  SLUICE_OPENLINEAGE_NAMESPACE: setting(
+    z
+      .string()
+      .regex(/^[\x21-\x7e]{1,200}$/, '1 to 200 printable ASCII characters without spaces')
+      .default('sluice'),
+  ),
+  SLUICE_OPENLINEAGE_SECRET: setting(z.string().optional()),
   SLUICE_SECRET_KEY: notBuilt('the encryption of stored secrets'),
   SLUICE_KAFKA_BROKERS: notBuilt('Apache Kafka'),
   SLUICE_S3_URL: notBuilt('the S3 object store'),
@@ -157,6 +176,14 @@ export function readConfig(environment: Environment = process.env, overrides: Ov
       value.SLUICE_CONNECTIONS_FILE === undefined
         ? {}
         : readConnectionsFile(readPrivate('SLUICE_CONNECTIONS_FILE', projectDir, value.SLUICE_CONNECTIONS_FILE)),
+    openLineage:
+      value.SLUICE_OPENLINEAGE_URL === undefined
+        ? undefined
+        : {
+            url: value.SLUICE_OPENLINEAGE_URL,
+            namespace: value.SLUICE_OPENLINEAGE_NAMESPACE,
+            secret: value.SLUICE_OPENLINEAGE_SECRET,
+          },
   }
 }
 
@@ -179,21 +206,33 @@ export function childEnvironment(
     SLUICE_RETENTION: `${config.retentionMs}ms`,
     SLUICE_LEASE: `${config.leaseMs}ms`,
     ...(may.database && config.databaseUrl !== undefined ? { SLUICE_DATABASE_URL: config.databaseUrl } : {}),
-    ...(may.secrets ? secretEnvironment(config) : {}),
+    ...(may.secrets ? { ...secretEnvironment(config), ...openLineageEnvironment(config) } : {}),
   }
 }
 
 /** What any program needs to run here, and nothing that says anything about the deployment. */
 export function plainEnvironment(environment: Environment = process.env): Record<string, string> {
-  const kept = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'NO_COLOR', 'FORCE_COLOR']
-  const entries = kept.flatMap((name) => (environment[name] === undefined ? [] : [[name, environment[name]] as const]))
-  return { ...Object.fromEntries(entries), ...compileCacheEnvironment() }
+  return {
+    ...minimalEnvironment(environment),
+    ...pick(environment, ['NO_COLOR', 'FORCE_COLOR']),
+    ...compileCacheEnvironment(),
+  }
+}
+
+/** What a program of an author gets, beside what its action declares. */
+export function minimalEnvironment(environment: Environment = process.env): Record<string, string> {
+  return pick(environment, ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR'])
+}
+
+function pick(environment: Environment, names: readonly string[]): Record<string, string> {
+  const found = names.flatMap((name) => (environment[name] === undefined ? [] : [[name, environment[name]] as const]))
+  return Object.fromEntries(found)
 }
 
 /** Before authors' code runs in this process: what it must not read is taken out of the environment. */
 export function forgetDeployment(environment: Record<string, string | undefined> = process.env): void {
   for (const name of Object.keys(environment))
-    if (/^SLUICE_(DATABASE_URL|SECRET|CONNECTION)/.test(name)) delete environment[name]
+    if (/^SLUICE_(DATABASE_URL|SECRET|CONNECTION|OPENLINEAGE)/.test(name)) delete environment[name]
 }
 
 function secretEnvironment(config: Config): Record<string, string> {
@@ -203,6 +242,16 @@ function secretEnvironment(config: Config): Record<string, string> {
     JSON.stringify(value),
   ])
   return { ...Object.fromEntries(secrets), ...Object.fromEntries(file), ...config.connectionVariables }
+}
+
+function openLineageEnvironment({ openLineage }: Config): Record<string, string> {
+  if (!openLineage) return {}
+  const { url, namespace, secret } = openLineage
+  return {
+    SLUICE_OPENLINEAGE_URL: url,
+    SLUICE_OPENLINEAGE_NAMESPACE: namespace,
+    ...(secret === undefined ? {} : { SLUICE_OPENLINEAGE_SECRET: secret }),
+  }
 }
 
 function variable(kind: 'SECRET' | 'CONNECTION', name: string): string {

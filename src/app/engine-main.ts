@@ -1,14 +1,15 @@
 /** The engine process: owns runs, fires plans, and answers what attempts in its runners ask for. */
 import { fork } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseConnections } from '../connectors/connections.ts'
 import { leaseTimes } from '../core/lease.ts'
 import { type EngineParts, startEngine } from '../engine/engine.ts'
 import { LocalExecutor, localDefaults } from '../executors/local.ts'
 import { openFiles } from '../objects/files.ts'
+import { LineageWriter } from '../observe/lineage.ts'
 import { LogWriter } from '../observe/log-writer.ts'
+import { OpenLineage, type OpenLineageParts } from '../observe/open-lineage.ts'
 import { redactor } from '../observe/redact.ts'
 import { openDatabase, openHeartbeat } from '../postgres/pool.ts'
 import { systemClock } from '../time.ts'
@@ -16,9 +17,12 @@ import { attemptEvents } from './attempt-events.ts'
 import { type Orders, runChild, type Started } from './child-process.ts'
 import { type Config, plainEnvironment } from './config.ts'
 import { removeDeadNeighbours, thisHost } from './dead-neighbours.ts'
+import { environmentOf } from './environment.ts'
 import { moduleFile, nodeFlags } from './own-process.ts'
 import { ProgressWriter } from './progress-writer.ts'
 import { random } from './random.ts'
+import { version } from './version.ts'
+import { versionFolders } from './version-folders.ts'
 
 runChild(startEngineProcess)
 
@@ -43,12 +47,13 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
   const redact = redactor(config.secrets.reveal())
   const logs = new LogWriter(callsDb, redact, note)
   const progress = new ProgressWriter(callsDb, note)
+  const lineage = new LineageWriter(callsDb, await environmentOf(config.projectDir), note)
   await removeDeadNeighbours(db, 'engine')
   const openExecutor: EngineParts['openExecutor'] = (ends) =>
     new LocalExecutor(
       { ...localDefaults, runners: config.runners },
       () => forkRunner(config),
-      attemptEvents({ direct, logs, progress, redact, note }, ends),
+      attemptEvents({ direct, logs, progress, lineage, redact, note }, ends),
     )
   const engine = await startEngine({
     db,
@@ -70,23 +75,40 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
     retain: {
       historyMs: config.retentionMs,
       store,
-      removeVersion: (hash) => rm(join(config.home, 'versions', hash), { recursive: true, force: true }),
+      ...versionFolders(config.home),
     },
   })
+  lineage.start()
+  const openLineage = openLineageOf(config, { db: callsDb, nodeId, note })
+  openLineage?.start()
   return {
     async stop() {
       await engine.stop()
+      await openLineage?.stop()
       await logs.flush()
       await progress.flush()
+      await lineage.stop()
       await Promise.all([db.close(), callsDb.close(), heartbeat.close()])
     },
   }
 }
 
+/** @throws SluiceError SECRET_UNKNOWN when its token is none of the secrets */
+function openLineageOf(
+  { openLineage, secrets }: Config,
+  parts: Pick<OpenLineageParts, 'db' | 'nodeId' | 'note'>,
+): OpenLineage | undefined {
+  if (!openLineage) return undefined
+  const { url, namespace, secret } = openLineage
+  const token = secret === undefined ? undefined : secrets.get(secret).reveal()
+  return new OpenLineage({ ...parts, version, settings: { url, namespace, token } })
+}
+
 function forkRunner(config: Config) {
   return fork(moduleFile(import.meta.url, './runner-main'), [config.home, config.projectDir, config.logLevel], {
     cwd: config.projectDir,
-    execArgv: [...nodeFlags, '--enable-source-maps'],
+    // A bounded young generation: while a fan of 100,000 ran, two runners took 180 MB less, at the same speed.
+    execArgv: [...nodeFlags, '--enable-source-maps', '--max-semi-space-size=8'],
     env: plainEnvironment(),
     // In the process group of the engine: whoever finds it dead ends the group, busy runners included.
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

@@ -45,14 +45,20 @@ async function startServing(orders: Orders, config: Config, note: (line: string)
       file: definitions.fileOf(endpoint),
     })),
     capabilities: parts.capabilities,
-    startRun: (workflow, params, { idempotencyKey }) =>
-      startRun({ db, random, now: systemClock.now }, manifest.hash, workflow, params, idempotencyKey),
+    startRun: ({ name, priority }, params, { idempotencyKey }) =>
+      startRun(
+        { db, random, now: systemClock.now },
+        { name, version: manifest.hash, priority },
+        params,
+        idempotencyKey,
+      ),
     identify(name, value) {
       const stream = definitions.streams.get(name)
       return stream && identify(stream, value)
     },
     ready: async () => [{ name: 'storage', ...(await roomIn(config.home)) }],
     clock: systemClock,
+    random,
     version,
     allowedHosts: [],
     log: parts.log,

@@ -11,22 +11,29 @@ export interface StartRunParts {
   readonly now: () => number
 }
 
+export interface StartedWorkflow {
+  readonly name: string
+  readonly version: string
+  /** Of its runs; default 0. */
+  readonly priority?: number | undefined
+}
+
 /** @throws SluiceError IDEMPOTENCY_KEY_REUSED when the key was used for another workflow or other parameters. */
 export async function startRun(
   parts: StartRunParts,
-  version: string,
-  workflow: string,
+  { name, version, priority = 0 }: StartedWorkflow,
   params: unknown,
   idempotencyKey: string | undefined,
 ): Promise<{ runId: string; created: boolean }> {
   const text = JSON.stringify(params ?? {})
-  const requestHash = createHash('sha256').update(`${workflow}\n${text}`).digest('hex')
+  const requestHash = createHash('sha256').update(`${name}\n${text}`).digest('hex')
   const id = newRunId(parts.now(), parts.random)
   const key = idempotencyKey ?? null
   const run = {
     id,
-    workflow,
+    workflow: name,
     version,
+    priority,
     plan: 'manual',
     logicalTime: null,
     params: text,

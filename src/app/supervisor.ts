@@ -8,7 +8,7 @@
  *    the database. A group takes 25 s at most, the database 40 s: 90 s in all.
  */
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { messageOf, SluiceError } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
@@ -18,8 +18,9 @@ import { tryLock } from '../postgres/kernel-lock.ts'
 import { openDatabase } from '../postgres/pool.ts'
 import { migrate } from '../store/migrate.ts'
 import { ensureTopic } from '../store/topics.ts'
-import { deployVersion } from '../store/versions.ts'
+import { deployedVersion, deployVersion } from '../store/versions.ts'
 import { build, type Version } from './build/build.ts'
+import { noteDeployed } from './build/last-build.ts'
 import { Child, type Role } from './child.ts'
 import type { Orders } from './child-process.ts'
 import { type Config, childEnvironment } from './config.ts'
@@ -95,11 +96,12 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     return opened
   })
   try {
-    const [{ databaseUrl }, version] = await Promise.all([
+    const [{ databaseUrl }, built] = await Promise.all([
       opening,
       build({ projectDir: options.projectDir, home: config.home }),
       leftovers,
     ])
+    const version = await persistently(() => withLastGood(options, databaseUrl, built))
     await persistently(() => deploy(databaseUrl, version, log))
     const orders = ordersFor(databaseUrl, version)
     const urls = await Promise.all(children.map(({ child }) => child.go(orders)))
@@ -137,18 +139,19 @@ function followChanges(
   first: Version,
   children: readonly { readonly role: Role; readonly child: Child }[],
 ): FollowFiles {
-  let current = first
+  let [built, current] = [first, first]
   return new FollowFiles({
     projectDir,
-    home: config.home,
-    definitions: first.project.definitions,
+    built: () => ({ definitions: built.project.definitions, inputs: built.inputs }),
     note: log,
     async onChange() {
-      const next = await build({ projectDir, home: config.home })
-      const same = next.manifest.hash === current.manifest.hash
-      if (same && JSON.stringify(next.manifest.faults) === JSON.stringify(current.manifest.faults)) return
+      built = await build({ projectDir, home: config.home, lastGood: current.manifest.hash })
+      const [before, next] = [current, built]
+      const same = next.manifest.hash === before.manifest.hash
+      if (same && JSON.stringify(next.manifest.faults) === JSON.stringify(before.manifest.faults)) return
+      await persistently(() => deploy(databaseUrl, next, log))
       current = next
-      await deploy(databaseUrl, next, log)
+      if (before.manifest.faults.length > 0 && next.manifest.faults.length === 0) log('the definitions are sound again')
       if (same) return
       const orders = ordersFor(databaseUrl, next)
       const holders = children.filter(({ role }) => role !== 'engine')
@@ -190,13 +193,28 @@ async function openServer(
   return { databaseUrl, server }
 }
 
+/** Files that are wrong stay as they are in the version that is deployed. */
+async function withLastGood(
+  { projectDir, config }: SupervisorOptions,
+  databaseUrl: string,
+  built: Version,
+): Promise<Version> {
+  if (built.manifest.faults.length === 0) return built
+  const lastGood = await withDatabase(databaseUrl, deployedVersion)
+  return lastGood === undefined ? built : build({ projectDir, home: config.home, lastGood })
+}
+
 /** Faults of definition files are told, not fatal: the other files go on. */
-async function deploy(databaseUrl: string, { manifest }: Version, log: (line: string) => void): Promise<void> {
+async function deploy(databaseUrl: string, { folder, manifest }: Version, log: (line: string) => void): Promise<void> {
   for (const { where, message } of manifest.faults) log(`${where}: ${message}`)
+  for (const { file, version } of manifest.kept ?? []) {
+    log(`${file} stays as it was last good, in version ${version.slice(0, 12)}, until it is mended`)
+  }
   await withDatabase(databaseUrl, async (db) => {
     await deployVersion(db, manifest)
     for (const { name, partitions } of manifest.topics) await ensureTopic(db, name, partitions)
   })
+  await noteDeployed(dirname(folder), manifest.hash)
 }
 
 const isUnreachable = (thrown: unknown): boolean =>

@@ -132,6 +132,44 @@ export default workflow('lazy', { define: () => { load() } })`,
     expect(second.manifest.workflows.map(({ name }) => name)).toEqual(['greet', 'more'])
   })
 
+  it('takes up what was written while it was at work', async () => {
+    const { projectDir, home } = await project(sound)
+    const late = JSON.stringify(greet.replace("workflow('greet'", "workflow('late'"))
+    const file = JSON.stringify(join(projectDir, 'workflows/greet.ts'))
+    // An author's file that writes another one when it is asked what it defines: after that one was read.
+    await change(projectDir, {
+      'workflows/writes.ts': `import { writeFileSync } from 'node:fs'\nwriteFileSync(${file}, ${late})\n`,
+    })
+    const first = await build({ projectDir, home })
+    expect(first.manifest.workflows).toMatchObject([{ name: 'greet' }])
+    expect((await build({ projectDir, home })).manifest.workflows).toMatchObject([{ name: 'late' }])
+  })
+
+  it('is another version when the same code says something else', async () => {
+    const at = await project({ ...sound, 'limit.txt': '1' })
+    const file = JSON.stringify(join(at.projectDir, 'limit.txt'))
+    await change(at.projectDir, {
+      'workflows/reads.ts': `import { readFileSync } from 'node:fs'
+import { action, workflow } from 'sluice'
+const one = action('one', { run: () => 1 })
+export default workflow('reads', { workers: Number(readFileSync(${file}, 'utf8')), define: () => { one() } })
+`,
+    })
+    const hashIn = async (home: string) => (await build({ ...at, home: at.home + home })).manifest.hash
+    const first = await hashIn('a')
+    expect(await hashIn('b')).toBe(first)
+    await change(at.projectDir, { 'limit.txt': '2' })
+    expect(await hashIn('c')).not.toBe(first)
+  })
+
+  it('mends a folder of which a part is gone', async () => {
+    const at = await project(sound)
+    const { folder, manifest } = await build(at)
+    await rm(join(folder, 'workflows/greet.ts.js'))
+    expect((await build(at)).manifest).toEqual(manifest)
+    expect((await loadDefinitions(folder, manifest)).workflows.has('greet')).toBe(true)
+  })
+
   it('reads sluice.config.ts, and refuses what it does not know', async () => {
     const config = (text: string) => `import { defineConfig } from 'sluice'\nexport default defineConfig(${text})\n`
     const at = await project({

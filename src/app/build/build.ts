@@ -1,17 +1,18 @@
 /**
  * From definition files to a version: a folder with the bundle and its manifest, named by its hash.
  *
- * 1. The hash covers the code that came out, the lock file, Node's major version and the architecture: the same hash runs
- *    the same code. It is bundled twice, into different folders, and both must give the same.
+ * 1. The hash covers the code that came out and what it defines, the lock file, Node's major version and the architecture:
+ *    the same hash runs the same code. It is bundled twice, into different folders, and both must give the same.
  * 2. Authors' code runs only in a child process that has no secret (`evaluate.ts`).
  * 3. When nothing changed since the last build without faults, neither happens: comparing takes a few milliseconds.
  * 4. A version's folder appears at once, whole, and its code never changes.
+ * 5. A file that is wrong stays as it was in the version that is deployed, if one is given; see `last-good.ts`.
  */
-import { mkdir, readFile, realpath } from 'node:fs/promises'
+import { access, mkdir, realpath, utimes } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import type { Manifest } from '../../core/manifest.ts'
 import { messageOf, SluiceError } from '../../errors.ts'
 import { readRecord } from './last-build.ts'
+import { readEarlier } from './last-good.ts'
 import type { Settled, Version } from './version.ts'
 
 export type { Version } from './version.ts'
@@ -22,6 +23,10 @@ export interface BuildOptions {
   readonly home: string
   /** How long importing one file may take; default 30 s. */
   readonly timeLimitMs?: number
+  /**
+   * The hash of the version that is deployed: a file that is wrong now stays as it is there. Default: it is left out.
+   */
+  readonly lastGood?: string | undefined
 }
 
 /**
@@ -46,17 +51,16 @@ async function unchanged({ projectDir, versions }: Settled): Promise<Version | u
   const record = await readRecord(projectDir, versions)
   if (record === undefined) return undefined
   const folder = join(versions, record.hash)
-  const manifest = await readManifest(folder)
-  if (manifest === undefined) return undefined
-  // The faults in it may be those of a file that has come and gone since: a build with faults leaves no record.
-  return { manifest: { ...manifest, faults: [] }, folder, project: record.project }
-}
-
-/** Undefined where there is none, or only a part of one: a machine may go down while it is written. */
-async function readManifest(folder: string): Promise<Manifest | undefined> {
+  const earlier = await readEarlier(folder)
+  if (earlier === undefined) return undefined
   try {
-    return JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8')) as Manifest
+    await Promise.all(earlier.manifest.entries.map(({ module }) => access(join(folder, module))))
+    // It is in use again: retention looks at the age of a folder.
+    await utimes(folder, new Date(), new Date())
   } catch {
     return undefined
   }
+  // The faults in it may be those of a file that has come and gone since: a build with faults leaves no record.
+  const { kept: _, ...manifest } = earlier.manifest
+  return { manifest: { ...manifest, faults: [] }, folder, project: record.project, inputs: Object.keys(record.inputs) }
 }

@@ -10,6 +10,7 @@ import { collect, type DefinitionModule } from '../definitions.ts'
 import type { Job, Told } from './evaluate.ts'
 import { manifestOf } from './manifest-of.ts'
 import { placesIn } from './places.ts'
+import { functionsIn, wrongFiles } from './what-is-defined.ts'
 
 const end = process.exit.bind(process)
 const tell = (told: Told) => writeSync(3, `${JSON.stringify(told)}\n`)
@@ -22,23 +23,20 @@ Error.stackTraceLimit = 100
 process.exit = () => {
   throw new Error('it calls process.exit; a definition file only defines')
 }
-process.on('uncaughtException', (thrown) => {
-  failed.add(current)
-  report(thrown)
-})
+process.on('uncaughtException', (thrown) => report(thrown))
 
-const failed = new Set<string>()
+/** Faults of imports, by file. */
+const failed = new Map<string, Fault[]>()
 const modules: DefinitionModule[] = []
-for (const { file, module } of job.entries) {
+for (const { file, module, from } of job.entries) {
   current = file
   tell({ working: file })
   try {
     const exports: Record<string, unknown> = await import(pathToFileURL(join(job.folder, module)).href)
     // What it left behind on the event loop and already went wrong is still its fault.
     await new Promise((resolve) => setImmediate(resolve))
-    modules.push({ file, exports })
+    modules.push({ file, exports, kept: from !== undefined })
   } catch (thrown) {
-    failed.add(file)
     report(thrown)
   }
 }
@@ -47,7 +45,7 @@ if (job.what === 'config') {
   tell({ config: (modules[0]?.exports.default ?? null) as object | null, faults })
 } else {
   const sound = modules.filter(({ file }) => !failed.has(file))
-  const definitions = collect(sound)
+  const definitions = collect(sound, (file) => places.ofYaml(file))
   const watched: typeof definitions = {
     ...definitions,
     graphOf(name) {
@@ -57,7 +55,12 @@ if (job.what === 'config') {
     },
   }
   const described = manifestOf(watched, places)
-  tell({ files: sound.map(({ file }) => file), described: { ...described, faults: [...faults, ...described.faults] } })
+  tell({
+    files: sound.map(({ file }) => file),
+    described: { ...described, faults: [...faults, ...[...definitions.wrong.values()].flat(), ...described.faults] },
+    broken: Object.fromEntries([...failed, ...definitions.wrong, ...wrongFiles(definitions, described)]),
+    functions: functionsIn(definitions, described),
+  })
 }
 end(0)
 
@@ -66,6 +69,7 @@ function report(thrown: unknown): void {
   const text = name === undefined ? undefined : new RegExp(`(?<![\\w$])${RegExp.escape(name)}(?![\\w$])`)
   const where = places.ofThrown(thrown) ?? (text && places.ofText(text, current)) ?? `${current}:1:1`
   if (!faults.some((fault) => fault.where === where && fault.message === message)) faults.push({ where, message })
+  failed.set(current, [...(failed.get(current) ?? []), { where, message }])
 }
 
 /** What went wrong, without paths of the bundle, and the word in the author's file that it is about. */

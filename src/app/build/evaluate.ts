@@ -2,15 +2,14 @@
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
+import type { WorkflowFunctions } from '../../core/fingerprint.ts'
+import type { EntryManifest } from '../../core/manifest.ts'
 import { type Fault, SluiceError } from '../../errors.ts'
 import { plainEnvironment } from '../config.ts'
 import { moduleFile, nodeFlags } from '../own-process.ts'
 import type { Described } from './manifest-of.ts'
 
-export interface Entry {
-  readonly file: string
-  readonly module: string
-}
+export type Entry = EntryManifest
 
 /** What the child is given on standard input. */
 export interface Job {
@@ -20,7 +19,14 @@ export interface Job {
   readonly entries: readonly Entry[]
 }
 
-export type Evaluated = { readonly files: readonly string[]; readonly described: Described }
+export interface Evaluated {
+  readonly files: readonly string[]
+  readonly described: Described
+  /** The faults of each file that has any, whether or not it could be imported. */
+  readonly broken: { readonly [file: string]: readonly Fault[] }
+  /** By workflow. */
+  readonly functions: { readonly [workflow: string]: WorkflowFunctions }
+}
 export type EvaluatedConfig = { readonly config: object | null; readonly faults: readonly Fault[] }
 export type Told = { readonly working: string } | Evaluated | EvaluatedConfig
 
@@ -47,10 +53,18 @@ export async function evaluate(job: Job, options: EvaluateOptions): Promise<Eval
 
 function withFaults(told: Evaluated | EvaluatedConfig, faults: readonly Fault[]): Evaluated | EvaluatedConfig {
   if ('config' in told) return { ...told, faults: [...faults, ...told.faults] }
-  return { ...told, described: { ...told.described, faults: [...faults, ...told.described.faults] } }
+  const ended = faults.map((fault) => [fault.where.slice(0, -':1:1'.length), [fault]] as const)
+  return {
+    ...told,
+    described: { ...told.described, faults: [...faults, ...told.described.faults] },
+    broken: { ...told.broken, ...Object.fromEntries(ended) },
+  }
 }
 
 type Outcome = Evaluated | EvaluatedConfig | { readonly stopped: string; readonly at: string | undefined }
+
+/** How long the child may take to start. */
+const startMs = 60_000
 
 async function askChild(job: Job, { projectDir, timeLimitMs = 30_000 }: EvaluateOptions): Promise<Outcome> {
   const child = spawn(process.execPath, [...nodeFlags, moduleFile(import.meta.url, './evaluate-main')], {
@@ -67,7 +81,8 @@ async function askChild(job: Job, { projectDir, timeLimitMs = 30_000 }: Evaluate
     late = true
     child.kill('SIGKILL')
   }
-  let timer = setTimeout(stop, timeLimitMs)
+  // Until it is at a file, none of the author's code has run.
+  let timer = setTimeout(stop, Math.max(timeLimitMs, startMs))
   errors.setEncoding('utf8').on('data', (text: string) => {
     complaint = (complaint + text).slice(-4_000)
   })

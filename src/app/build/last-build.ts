@@ -38,9 +38,21 @@ export async function readRecord(projectDir: string, versions: string): Promise<
   return Object.entries(record.inputs).every(([path, before]) => now[path] === before) ? record : undefined
 }
 
-/** Paths, relative to the project, of all that the last build without faults read. */
-export async function knownInputs(versions: string): Promise<string[]> {
-  return Object.keys((await readNote(versions))?.inputs ?? {})
+const deployedFile = (versions: string) => join(versions, 'deployed.json')
+
+/** For commands without a database: which version this machine deployed last. */
+export async function noteDeployed(versions: string, hash: string): Promise<void> {
+  const fresh = `${deployedFile(versions)}.${randomUUID()}`
+  await writeFile(fresh, JSON.stringify({ hash }))
+  await rename(fresh, deployedFile(versions))
+}
+
+export async function lastDeployed(versions: string): Promise<string | undefined> {
+  try {
+    return (JSON.parse(await readFile(deployedFile(versions), 'utf8')) as { readonly hash: string }).hash
+  } catch {
+    return undefined
+  }
 }
 
 export async function writeRecord(versions: string, record: BuildRecord, projectDir: string): Promise<void> {
@@ -49,15 +61,11 @@ export async function writeRecord(versions: string, record: BuildRecord, project
   await rename(fresh, recordFile(versions))
 }
 
-/** Beside what was bundled: what decides how it is bundled and hashed, present or not. */
-export function recordInputs(projectDir: string, bundled: readonly string[]): Promise<BuildRecord['inputs']> {
+/** Of the given files, and of what decides how they are bundled and hashed, present or not. */
+export function recordInputs(projectDir: string, paths: readonly string[]): Promise<BuildRecord['inputs']> {
   const lock = findLockFile(projectDir)
   const deciding = [configFile, 'sluice.config.yaml', 'sluice.config.yml', 'tsconfig.json', 'package.json']
-  return fingerprints(projectDir, [
-    ...bundled,
-    ...deciding,
-    ...(lock === undefined ? [] : [relative(projectDir, lock)]),
-  ])
+  return fingerprints(projectDir, [...paths, ...deciding, ...(lock === undefined ? [] : [relative(projectDir, lock)])])
 }
 
 async function fingerprints(projectDir: string, paths: readonly string[]): Promise<BuildRecord['inputs']> {
@@ -75,7 +83,7 @@ async function platformOf(projectDir: string): Promise<string> {
   )
   hash.update(await readFile(join(packageFolder, 'package.json')))
   if (fromSources) {
-    for (const folder of ['src/sdk', 'src/core', 'src/app', 'src/app/build']) {
+    for (const folder of ['src/sdk', 'src/core', 'src/app', 'src/app/build', 'src/app/build/yaml']) {
       const names = (await readdir(join(packageFolder, folder))).filter((name) => name.endsWith('.ts')).sort()
       for (const name of names) hash.update(name).update(await readFile(join(packageFolder, folder, name)))
     }

@@ -2,30 +2,17 @@
  * The manifest of a project: what its definitions say, checked, as JSON. Runs where authors' code may run (it calls
  * `define` and asks schemas), never in the engine. A wrong definition is left out and reported; the others stand.
  */
-import type {
-  CommandManifest,
-  EndpointManifest,
-  Manifest,
-  NodeManifest,
-  StreamManifest,
-  TopicManifest,
-  WorkflowManifest,
-} from '../../core/manifest.ts'
-import { policyOf, type RetryPolicy } from '../../core/retry.ts'
-import { parseCron } from '../../core/schedule.ts'
-import { type Fault, messageOf, SluiceError } from '../../errors.ts'
-import type { RetryOptions } from '../../sdk/action-definition.ts'
+import { declaredLimits } from '../../core/limit-needs.ts'
+import type { CommandManifest, EndpointManifest, Manifest, StreamManifest, TopicManifest } from '../../core/manifest.ts'
+import { type Fault, messageOf } from '../../errors.ts'
 import type { Command } from '../../sdk/command.ts'
 import type { Endpoint } from '../../sdk/endpoint.ts'
-import type { NodeDefinition } from '../../sdk/graph-builder.ts'
-import type { Plan } from '../../sdk/plan.ts'
-import { type Schema, z } from '../../sdk/schema.ts'
 import type { Stream } from '../../sdk/stream.ts'
 import type { Topic } from '../../sdk/topic.ts'
-import type { Workflow } from '../../sdk/workflow.ts'
 import { parseDuration } from '../../time.ts'
 import { type Definition, type Definitions, type Kind, nameOf } from '../definitions.ts'
-import { danglingReference } from './references.ts'
+import { checkedPolicy, checkWhole, invalid, jsonSchema } from './checks.ts'
+import { describeWorkflow } from './workflows-of.ts'
 
 /** Where things stand in the author's files, as `file:line:column`. */
 export interface Places {
@@ -39,15 +26,29 @@ export type Described = Pick<Manifest, 'workflows' | 'topics' | 'streams' | 'end
 
 /** Commands of Sluice itself: the first word of an app's command can be none of them. */
 export const ownCommands = [
+  'init',
   'dev',
   'serve',
   'run',
   'runs',
   'show',
+  'plans',
+  'backfill',
+  'backfills',
+  'test',
   'logs',
+  'why',
+  'pools',
   'cancel',
+  'retry',
+  'pause',
+  'resume',
+  'approvals',
+  'approve',
   'streams',
   'dead-letters',
+  'lineage',
+  'reproduce',
   'backup',
   'restore',
   'check',
@@ -61,9 +62,8 @@ export const ownCommands = [
 
 /** The platform's own HTTP paths, and what lies below them. */
 const ownPaths =
-  /^\/(healthz|readyz|metrics|docs|openapi\.json|api\/v1\/(workflows|runs|tasks|plans|streams|logs|events|query))(\/|$)/
+  /^\/(healthz|readyz|metrics|docs|openapi\.json|api\/v1\/(datasets|workflows|runs|tasks|limits|plans|hooks|streams|logs|events|query|approvals))(\/|$)/
 
-const maxPlans = 100
 const maxSteps = 100
 
 export function manifestOf(definitions: Definitions, places: Places): Described {
@@ -88,93 +88,20 @@ export function manifestOf(definitions: Definitions, places: Places): Described 
     })
   const topics = describeAll(definitions.topics, describeTopic)
   const known = new Set(topics.map(({ name }) => name))
+  const workflows = describeAll(definitions.workflows, (one) => describeWorkflow(one, definitions, topics)).flat()
+  for (const { workflow: name, message } of declaredLimits(workflows).differing) {
+    const defined = definitions.workflows.get(name.split('.')[0]!)!
+    const where = places.ofDefinition('workflow', defined.name, definitions.fileOf(defined))
+    faults.push({ where, message: `workflow ${defined.name}: ${message}` })
+  }
   return {
     topics,
-    workflows: describeAll(definitions.workflows, (one) => describeWorkflow(one, definitions)),
+    workflows,
     streams: describeAll(definitions.streams, (one) => describeStream(one, definitions, known)),
     endpoints: describeAll(definitions.endpoints, (one) => describeEndpoint(one, definitions)),
     commands: describeAll(definitions.commands, (one) => describeCommand(one, definitions)),
     faults,
   }
-}
-
-function describeWorkflow(workflow: Workflow, definitions: Definitions): WorkflowManifest {
-  const { nodes, stages } = definitions.graphOf(workflow.name)
-  const params = jsonSchema(workflow.params, 'params')
-  if (workflow.workers !== undefined) checkWhole('workers', workflow.workers, 1, 10_000)
-  const dangling = danglingReference(nodes, workflow.params)
-  if (dangling !== undefined) throw invalid(dangling)
-  return {
-    name: workflow.name,
-    file: definitions.fileOf(workflow),
-    params,
-    plans: describePlans(workflow.plans, params),
-    ...(workflow.workers === undefined ? {} : { workers: workflow.workers }),
-    stages,
-    nodes: nodes.map(describeNode),
-  }
-}
-
-function describeNode(node: NodeDefinition): NodeManifest {
-  const isolation = node.action.options.isolation ?? 'shared'
-  if (isolation !== 'shared' && isolation !== 'process') {
-    throw invalid(
-      `isolation of action ${node.action.name} is ${JSON.stringify(isolation)}; allowed are shared, process`,
-    )
-  }
-  if (typeof node.action.options.run !== 'function') throw invalid(`action ${node.action.name} has no run function`)
-  return {
-    id: node.id,
-    action: node.action.name,
-    args: node.args,
-    ...(node.over === undefined ? {} : { over: node.over }),
-    upstream: node.upstream,
-    ...(node.stage === undefined ? {} : { stage: node.stage }),
-    rule: node.rule,
-    retry: checkedPolicy(node.retry, 1, `task ${node.id}`),
-    timeoutMs: node.timeoutMs,
-    isolation,
-  }
-}
-
-/** A plan is named by what it is, so that adding or moving one does not rename the others. */
-function describePlans(plans: readonly Plan[], params: ObjectSchema): WorkflowManifest['plans'] {
-  if (plans.length > maxPlans) throw invalid(`it has ${plans.length} plans; at most ${maxPlans} are allowed`)
-  const names = new Set<string>()
-  return plans.map((plan) => {
-    const name = planName(plan)
-    checkPlan(plan, params, name)
-    if (names.has(name)) throw invalid(`it has the plan ${name} twice`)
-    names.add(name)
-    return { ...plan, name }
-  })
-}
-
-export function planName(plan: Plan): string {
-  return plan.kind === 'cron' ? `cron:${plan.pattern}@${plan.timezone}` : `file-arrival:${plan.glob}`
-}
-
-function checkPlan(plan: Plan, params: ObjectSchema, name: string): void {
-  const given = plan.kind === 'file-arrival' ? ['file'] : []
-  if (plan.kind === 'cron') {
-    parseCron(plan.pattern, plan.timezone)
-    if (!['all', 'last', 'none'].includes(plan.catchUp)) {
-      throw invalid(`catchUp of ${name} is ${JSON.stringify(plan.catchUp)}; allowed are all, last, none`)
-    }
-  } else if (plan.kind !== 'file-arrival') {
-    throw invalid('a plan is what cron(...) or fileArrival(...) gives')
-  }
-  const lacking = (params.required ?? []).filter((field) => !given.includes(field))
-  if (lacking.length > 0) {
-    throw invalid(
-      `${name} starts it ${given.length === 0 ? 'without parameters' : 'with the parameter file'}, and ${lacking.join(', ')} has no default`,
-    )
-  }
-  const unknown = params.additionalProperties
-    ? undefined
-    : given.find((field) => params.properties && !(field in params.properties))
-  if (unknown !== undefined)
-    throw invalid(`${name} starts it with the parameter ${unknown}, which its params do not have`)
 }
 
 function describeTopic(topic: Topic): TopicManifest {
@@ -234,31 +161,4 @@ function describeCommand(command: Command, definitions: Definitions): CommandMan
   const schema = options === undefined ? { type: 'object', properties: {} } : jsonSchema(options, 'options')
   if (schema.type !== 'object') throw invalid('options must be a z.object: one option per field')
   return { name: command.name, file: definitions.fileOf(command), summary, args, options: schema }
-}
-
-interface ObjectSchema {
-  readonly type?: unknown
-  readonly properties?: Readonly<Record<string, unknown>>
-  readonly required?: readonly string[]
-  readonly additionalProperties?: unknown
-}
-
-function jsonSchema(schema: Schema, what: string): ObjectSchema {
-  if (typeof schema !== 'object' || schema === null || !('_zod' in schema))
-    throw invalid(`${what} must be a zod schema`)
-  return z.toJSONSchema(schema, { unrepresentable: 'any', io: 'input' }) as ObjectSchema
-}
-
-function checkedPolicy(options: RetryOptions, attempts: number, whose: string): RetryPolicy {
-  checkWhole(`retry.attempts of ${whose}`, options.attempts ?? attempts, 1, 100)
-  return policyOf(options, attempts)
-}
-
-function checkWhole(what: string, value: unknown, from: number, to: number): void {
-  if (Number.isInteger(value) && (value as number) >= from && (value as number) <= to) return
-  throw invalid(`${what} is ${JSON.stringify(value)}; allowed are whole numbers from ${from} to ${to}`)
-}
-
-function invalid(message: string): SluiceError {
-  return new SluiceError('DEFINITION_INVALID', message)
 }

@@ -3,10 +3,20 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { SourceMap, type SourceMapPayload } from 'node:module'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { SluiceError } from '../../errors.ts'
 import type { Places } from './manifest-of.ts'
+import { isYaml } from './yaml/module.ts'
+import type { Places as YamlPlaces } from './yaml/pointer.ts'
+import { readYaml } from './yaml/read-yaml.ts'
+
+interface PlacesOfBundle extends Places {
+  ofText(text: RegExp, file: string): string | undefined
+  /** Of a YAML file. */
+  ofYaml(file: string): YamlPlaces | undefined
+}
 
 /** @param folder of the bundle, absolute, without symbolic links. Source maps are read at the first question. */
-export function placesIn(folder: string): Places & { ofText(text: RegExp, file: string): string | undefined } {
+export function placesIn(folder: string): PlacesOfBundle {
   let maps: Map<string, SourceMap> | undefined
   const all = () => {
     maps ??= readMaps(folder)
@@ -24,11 +34,21 @@ export function placesIn(folder: string): Places & { ofText(text: RegExp, file: 
     }
     return undefined
   }
+  const ofYaml = (file: string) => {
+    const text = all().get(pathToFileURL(join(folder, `${file}.js`)).href)?.payload.sourcesContent?.[0]
+    const read = text === undefined ? undefined : readYaml(file, Buffer.from(text))
+    return read && 'places' in read ? read.places : undefined
+  }
   return {
     ofText,
+    ofYaml,
     ofDefinition: (kind, name, file) =>
-      ofText(new RegExp(`\\b${kind}\\s*(<[^()]*>)?\\(\\s*['"\`]${RegExp.escape(name)}['"\`]`), file) ?? `${file}:1:1`,
+      (isYaml(file) ? ofYaml(file)?.of('/workflow') : undefined) ??
+      ofText(new RegExp(`\\b${kind}\\s*(<[^()]*>)?\\(\\s*['"\`]${RegExp.escape(name)}['"\`]`), file) ??
+      `${file}:1:1`,
     ofThrown(thrown) {
+      const where = thrown instanceof SluiceError ? thrown.faults[0]?.where : undefined
+      if (where !== undefined && /\.ya?ml:\d+:\d+$/.test(where)) return where
       if (!(thrown instanceof Error) || typeof thrown.stack !== 'string') return undefined
       for (const [, path, line, column] of thrown.stack.matchAll(/(file:\/\/[^\s()]+?):(\d+):(\d+)/g)) {
         const found = all()

@@ -20,7 +20,7 @@ const inside = z
   )
 
 const projectConfig = z.strictObject({
-  definitions: z.array(inside).min(1).max(100).default(['workflows/*.ts']),
+  definitions: z.array(inside).min(1).max(100).default(['workflows/*.ts', 'workflows/*.yaml', 'workflows/*.yml']),
   connections: z.record(z.string(), z.looseObject({ kind: z.string().min(1) })).default({}),
 })
 
@@ -42,7 +42,7 @@ export async function findDefinitionFiles(projectDir: string, globs: readonly st
   const exclude = (name: string) => /(^|[\\/])(node_modules|\.[^\\/.][^\\/]*)$/.test(name)
   const found = new Set<string>()
   for await (const file of glob([...globs], { cwd: projectDir, exclude })) {
-    if (/\.[cm]?[jt]sx?$/.test(file) && !/\.(test|spec|d)\.[cm]?[jt]sx?$/.test(file))
+    if (/\.([cm]?[jt]sx?|ya?ml)$/.test(file) && !/\.(test|spec|d)\.[cm]?[jt]sx?$/.test(file))
       found.add(file.split(sep).join('/'))
   }
   return [...found].sort()

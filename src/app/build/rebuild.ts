@@ -1,23 +1,19 @@
 /** Makes a version of a project's definitions; its rules are those of `build.ts`. */
 import { createHash, randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { dirname, join, posix, relative } from 'node:path'
 import { stop } from 'esbuild'
 import type { Manifest } from '../../core/manifest.ts'
-import { SluiceError } from '../../errors.ts'
+import { type Fault, SluiceError } from '../../errors.ts'
 import type { ProjectConfig } from '../../sdk/config.ts'
-import { type Bundle, bundle } from './bundle.ts'
-import { type Entry, type EvaluateOptions, evaluate } from './evaluate.ts'
+import { bundle } from './bundle.ts'
+import { type Composed, compose, writeBundle } from './compose.ts'
+import { evaluate } from './evaluate.ts'
 import { recordInputs, writeRecord } from './last-build.ts'
-import {
-  checkProjectConfig,
-  configFile,
-  findDefinitionFiles,
-  findLockFile,
-  findNodeModules,
-  fingerprint,
-} from './project-files.ts'
+import { linkPackages } from './link-packages.ts'
+import { checkProjectConfig, configFile, findDefinitionFiles, findLockFile, fingerprint } from './project-files.ts'
+import { readStill } from './read-still.ts'
 import type { Settled, Version } from './version.ts'
 
 let active = 0
@@ -38,35 +34,67 @@ async function makeVersion(settled: Settled): Promise<Version> {
   await removeLeftovers(versions)
   await linkPackages(projectDir, versions)
   const project = await readProject(settled)
-  const files = await findDefinitionFiles(projectDir, project.definitions)
-  const bundled = await bundleTwice(projectDir, files, versions)
-  const hash = await hashOf(bundled, findLockFile(projectDir))
-  const folder = join(versions, hash)
-  await place(bundled, folder, versions)
-  const entries = bundled.entries.filter(({ module }) => bundled.files.has(module))
-  const { described, files: sound } = await evaluateDefinitions(folder, entries, settled)
-  const manifest: Manifest = {
-    format: 1,
-    hash,
-    entries: entries.filter(({ file }) => sound.includes(file)),
-    ...described,
-    faults: [...bundled.faults, ...described.faults],
+  const read = await readStill({
+    find: () => findDefinitionFiles(projectDir, project.definitions),
+    bundle: (files, again) =>
+      bundle(projectDir, files, again ? join(temporary(versions), 'again') : temporary(versions)),
+    fingerprints: (paths) => recordInputs(projectDir, paths),
+  })
+  const fresh = temporary(versions)
+  try {
+    const made = await compose(settled, read, fresh)
+    const lock = findLockFile(projectDir)
+    const hash = await hashOf(fresh, made, lock === undefined ? null : await fingerprint(lock))
+    const folder = join(versions, hash)
+    const manifest: Manifest = { format: 1, hash, ...made.manifest }
+    await writeFile(join(fresh, 'manifest.json'), JSON.stringify(manifest))
+    await place(fresh, folder)
+    if (manifest.faults.length === 0)
+      await writeRecord(versions, { hash, project, files: read.files, inputs: read.inputs }, projectDir)
+    return { manifest, folder, project, inputs: [...Object.keys(read.inputs), ...manifest.faults.flatMap(pathsOf)] }
+  } finally {
+    await rm(fresh, { recursive: true, force: true })
   }
-  await replaceFile(join(folder, 'manifest.json'), JSON.stringify(manifest))
-  if (manifest.faults.length === 0) {
-    await writeRecord(
-      versions,
-      { hash, project, files, inputs: await recordInputs(projectDir, bundled.inputs) },
-      projectDir,
-    )
-  }
-  return { manifest, folder, project }
 }
 
-async function evaluateDefinitions(folder: string, entries: readonly Entry[], options: EvaluateOptions) {
-  const told = await evaluate({ what: 'definitions', folder, entries }, options)
-  if ('described' in told) return told
-  throw new SluiceError('INTERNAL', 'The definitions were answered with settings')
+/** Where mending a fault may begin: the file that it is in, and the one that it misses. */
+function pathsOf({ where, message }: Fault): string[] {
+  const file = where.replace(/(:\d+)*$/, '')
+  const missing = /^Could not resolve "(\.[^"]+)"/.exec(message)?.[1]
+  return [file, ...(missing === undefined ? [] : [posix.join(posix.dirname(file), missing)])]
+}
+
+/** sha256 over code, what it says, lock file, Node's major version and architecture. */
+async function hashOf(folder: string, { code, manifest }: Composed, lock: string | null): Promise<string> {
+  const hash = createHash('sha256')
+  hash.update(`node ${process.versions.node.split('.')[0]} ${process.arch}\n`)
+  hash.update(`lock ${lock ?? 'none'}\n`)
+  for (const path of [...code].sort()) {
+    const bytes = await readFile(join(folder, path))
+    hash.update(`${path} ${bytes.length}\n`).update(bytes)
+  }
+  // Code may say other things in other surroundings: a package that is missing, a file that it reads.
+  const { faults, kept, ...said } = manifest
+  return hash.update(JSON.stringify(said)).digest('hex')
+}
+
+/** Same code, same folder: only the source maps can differ, when nothing but comments changed. */
+async function place(fresh: string, folder: string): Promise<void> {
+  try {
+    await rename(fresh, folder)
+  } catch (thrown) {
+    const { code } = thrown as NodeJS.ErrnoException
+    // Another build of the same came first.
+    if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw thrown
+    for (const entry of await readdir(fresh, { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile()) continue
+      const file = join(entry.parentPath, entry.name)
+      const to = join(folder, relative(fresh, file))
+      await mkdir(dirname(to), { recursive: true })
+      await rename(file, to)
+    }
+    await utimes(folder, new Date(), new Date())
+  }
 }
 
 async function readProject(settled: Settled): Promise<Required<ProjectConfig>> {
@@ -90,69 +118,6 @@ async function readProject(settled: Settled): Promise<Required<ProjectConfig>> {
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
-}
-
-async function bundleTwice(projectDir: string, files: readonly string[], versions: string): Promise<Bundle> {
-  const [first, second] = await Promise.all([
-    bundle(projectDir, files, temporary(versions)),
-    bundle(projectDir, files, join(temporary(versions), 'again')),
-  ])
-  const differs = [...first.files].find(([path, text]) => second.files.get(path) !== text)
-  if (differs !== undefined || first.files.size !== second.files.size) {
-    throw new SluiceError(
-      'BUILD_NOT_REPRODUCIBLE',
-      `Bundled twice, ${differs?.[0] ?? 'the list of files'} was not the same`,
-    )
-  }
-  return first
-}
-
-async function hashOf({ files }: Bundle, lockFile: string | undefined): Promise<string> {
-  const hash = createHash('sha256')
-  hash.update(`node ${process.versions.node.split('.')[0]} ${process.arch}\n`)
-  hash.update(`lock ${lockFile === undefined ? 'none' : await fingerprint(lockFile)}\n`)
-  for (const [path, text] of files) if (path.endsWith('.js')) hash.update(`${path} ${Buffer.byteLength(text)}\n${text}`)
-  return hash.digest('hex')
-}
-
-/** Same code, same folder: only the source maps can differ, when nothing but comments changed. */
-async function place(bundled: Bundle, folder: string, versions: string): Promise<void> {
-  if (existsSync(folder)) {
-    for (const [path, text] of bundled.files) if (path.endsWith('.map')) await replaceFile(join(folder, path), text)
-    return
-  }
-  const fresh = temporary(versions)
-  await writeBundle(bundled, fresh)
-  await rename(fresh, folder).catch(async (thrown: NodeJS.ErrnoException) => {
-    await rm(fresh, { recursive: true, force: true })
-    // Another build of the same came first.
-    if (thrown.code !== 'ENOTEMPTY' && thrown.code !== 'EEXIST') throw thrown
-  })
-}
-
-async function writeBundle({ files }: Bundle, folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true })
-  await writeFile(join(folder, 'package.json'), '{"type":"module"}\n')
-  for (const [path, text] of files) {
-    await mkdir(dirname(join(folder, path)), { recursive: true })
-    await writeFile(join(folder, path), text)
-  }
-}
-
-async function replaceFile(file: string, text: string): Promise<void> {
-  const fresh = `${file}.${randomUUID()}`
-  await writeFile(fresh, text)
-  await rename(fresh, file)
-}
-
-/** Bare imports of a bundle resolve through this link, wherever the home is. */
-async function linkPackages(projectDir: string, versions: string): Promise<void> {
-  const target = findNodeModules(projectDir)
-  const link = join(versions, 'node_modules')
-  if ((await readlink(link).catch(() => undefined)) === target) return
-  const fresh = temporary(versions)
-  await symlink(target, fresh, 'junction')
-  await rename(fresh, link)
 }
 
 function temporary(versions: string): string {

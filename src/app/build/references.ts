@@ -12,7 +12,7 @@ export function danglingReference(nodes: readonly NodeDefinition[], params: Sche
   const results = new Map<NodeDefinition, ReadonlySet<string> | undefined>()
   const resultOf = (node: NodeDefinition) => {
     if (!results.has(node))
-      results.set(node, node.over === undefined ? fieldsOf(node.action.options.output) : undefined)
+      results.set(node, node.over === undefined && node.action ? fieldsOf(node.action?.options.output) : undefined)
     return results.get(node)
   }
   for (const node of nodes) {
@@ -29,10 +29,24 @@ export function danglingReference(nodes: readonly NodeDefinition[], params: Sche
   return undefined
 }
 
-/** The fields that a parsed value can have; undefined when the schema leaves that open. */
-function fieldsOf(schema: Schema | undefined): ReadonlySet<string> | undefined {
+/** The fields that a value can have, parsed or as it is given; undefined when the schema leaves that open. */
+export function fieldsOf(
+  schema: Schema | undefined,
+  io: 'output' | 'input' = 'output',
+): ReadonlySet<string> | undefined {
   if (schema === undefined) return undefined
-  const { type, properties, additionalProperties } = z.toJSONSchema(schema, { unrepresentable: 'any', io: 'output' })
+  const known = knownFields[io]
+  if (!known.has(schema)) known.set(schema, readFields(schema, io))
+  return known.get(schema)
+}
+
+type Fields = ReadonlySet<string> | undefined
+
+/** A workflow may call one action thousands of times. */
+const knownFields = { output: new WeakMap<Schema, Fields>(), input: new WeakMap<Schema, Fields>() }
+
+function readFields(schema: Schema, io: 'output' | 'input'): Fields {
+  const { type, properties, additionalProperties } = z.toJSONSchema(schema, { unrepresentable: 'any', io })
   const closed = type === 'object' && (additionalProperties === undefined || additionalProperties === false)
   return closed && properties !== undefined ? new Set(Object.keys(properties)) : undefined
 }

@@ -6,6 +6,7 @@ import type { ConnectionSettings } from '../../connectors/connections.ts'
 import type { ObjectInfo } from '../../ports/objects.ts'
 import type { ListOptions, Page, PublishResult, StoredField } from '../../sdk/context.ts'
 import type { ReplaceOptions, Revised } from '../../store/documents.ts'
+import type { DatasetVersionRow, DatasetWrite, LineageNote } from '../../store/lineage.ts'
 
 export interface CapabilityCalls {
   /** To be awaited before the object becomes visible. */
@@ -42,4 +43,19 @@ export interface AttemptCalls extends CapabilityCalls {
   /** JSON text of a durable step's result, when there is one. */
   readStep(name: string): Promise<string | undefined>
   writeStep(name: string, result: string): Promise<void>
+  /** The latest version when `version` is null. */
+  readDataset(name: string, version: number | null): Promise<DatasetVersionRow | undefined>
+  writeDataset(write: DatasetWrite): Promise<void>
+  /** What the attempt read and wrote, all of it, right before its end. */
+  noteLineage(notes: readonly LineageNote[]): Promise<void>
+  /** When an attempt is reproduced: what it found when it ran. */
+  recalled(): Promise<Recalled | undefined>
+}
+
+/** What an attempt found when it ran, for running it again. */
+export interface Recalled {
+  /** Its time, in milliseconds. */
+  readonly now: number
+  /** What each file was that it stored. */
+  readonly files: Readonly<Record<string, ObjectInfo>>
 }

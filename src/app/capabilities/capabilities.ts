@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { fetchSettings, openFetch } from '../../connectors/fetch/fetch.ts'
 import { messageOf, SluiceError } from '../../errors.ts'
-import type { ObjectSource, ObjectStore } from '../../ports/objects.ts'
+import type { ObjectInfo, ObjectSource, ObjectStore } from '../../ports/objects.ts'
 import type { FetchClient } from '../../sdk/connection.ts'
 import type { Capabilities, Documents, Log, Objects } from '../../sdk/context.ts'
 import { systemClock } from '../../time.ts'
@@ -66,9 +66,11 @@ export class OpenConnections {
 export interface CapabilityParts {
   readonly calls: CapabilityCalls
   readonly store: ObjectStore
-  readonly connections: OpenConnections
+  readonly connections: Pick<OpenConnections, 'get'>
   readonly projectDir: string
   readonly log: Log
+  /** When an attempt is reproduced: what the files were that it stored; they are not looked at again. */
+  readonly files?: Readonly<Record<string, ObjectInfo>> | undefined
 }
 
 export function capabilitiesOver(parts: CapabilityParts, signal: AbortSignal): Capabilities {
@@ -83,13 +85,14 @@ export function capabilitiesOver(parts: CapabilityParts, signal: AbortSignal): C
   }
 }
 
-function objectsOver({ calls, store, projectDir }: CapabilityParts): Objects {
+function objectsOver({ calls, store, projectDir, files }: CapabilityParts): Objects {
   const put = (source: ObjectSource) => store.put(source, (object) => calls.claimObject(object))
   return {
     put,
     open: (sha256) => store.open(sha256),
     read: (sha256) => store.read(sha256),
     async putFile(path) {
+      if (files) return recalledFile(files, path)
       const file = resolve(projectDir, path)
       const found = await stat(file).catch((cause) => {
         throw new SluiceError('NOT_FOUND', `the file ${path} cannot be read: ${messageOf(cause)}`, { cause })
@@ -98,6 +101,12 @@ function objectsOver({ calls, store, projectDir }: CapabilityParts): Objects {
       return put(createReadStream(file))
     },
   }
+}
+
+function recalledFile(files: Readonly<Record<string, ObjectInfo>>, path: string): ObjectInfo {
+  const stored = Object.hasOwn(files, path) ? files[path] : undefined
+  if (stored) return stored
+  throw new SluiceError('NOT_FOUND', `the file ${path} was not stored when this ran`)
 }
 
 function documentsOver(calls: CapabilityCalls, collection: string): Documents<object> {

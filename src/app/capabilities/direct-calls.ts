@@ -1,10 +1,12 @@
 /** Capability calls answered by a process that holds the database. */
 import { type Connections, revealSettings } from '../../connectors/connections.ts'
 import type { Secrets } from '../../connectors/secrets.ts'
+import type { LineageWriter } from '../../observe/lineage.ts'
 import type { Database, Session } from '../../ports/database.ts'
 import type { ObjectStore } from '../../ports/objects.ts'
 import { documentObjects } from '../../store/document-bytes.ts'
 import { openDocuments, type Tried } from '../../store/documents.ts'
+import { publishDatasets, readVersionOf, writeDataset } from '../../store/lineage.ts'
 import { groupedClaims, referToObjects } from '../../store/objects.ts'
 import { type AttemptKey, guardAttempt, readCheckpoint, writeCheckpoint } from '../../store/tasks.ts'
 import { append } from '../../store/topics.ts'
@@ -47,7 +49,12 @@ export function directCalls(parts: DirectParts): CapabilityCalls {
  * What an attempt puts is kept as long as its run is; what it writes carries its token. One call of these may be made again when
  * its answer was lost: a replacement then knows its own write.
  */
-export function attemptCalls(parts: DirectParts, calls: CapabilityCalls, key: AttemptKey): AttemptCalls {
+export function attemptCalls(
+  parts: DirectParts,
+  calls: CapabilityCalls,
+  lineage: Pick<LineageWriter, 'note' | 'wroteDataset'>,
+  key: AttemptKey,
+): AttemptCalls {
   const { db, claimant } = parts
   const fenced = <T>(work: (session: Session) => Promise<T>): Promise<T> =>
     db.transaction(async (session) => {
@@ -72,5 +79,15 @@ export function attemptCalls(parts: DirectParts, calls: CapabilityCalls, key: At
     publish: (topic, records) => fenced((session) => append(session, topic, records)),
     readStep: (name) => readCheckpoint(db, key, name),
     writeStep: (name, result) => fenced((session) => writeCheckpoint(session, key, name, result)),
+    async readDataset(name, version) {
+      await publishDatasets(db, name)
+      return readVersionOf(db, name, version)
+    },
+    async writeDataset(write) {
+      await fenced((session) => writeDataset(session, claimant, key, write))
+      lineage.wroteDataset(key)
+    },
+    noteLineage: (notes) => lineage.note(key, notes),
+    recalled: async () => undefined,
   }
 }

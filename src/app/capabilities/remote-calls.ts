@@ -45,6 +45,10 @@ export class RemoteCalls {
       publish: (topic, records) => call('publish', topic, records),
       readStep: (name) => call('readStep', name),
       writeStep: (name, result) => call('writeStep', name, result),
+      readDataset: (name, version) => call('readDataset', name, version),
+      writeDataset: (write) => call('writeDataset', write),
+      noteLineage: (notes) => call('noteLineage', notes),
+      recalled: () => call('recalled'),
     }
   }
 }
@@ -63,6 +67,10 @@ const names: ReadonlySet<string> = new Set<keyof AttemptCalls>([
   'publish',
   'readStep',
   'writeStep',
+  'readDataset',
+  'writeDataset',
+  'noteLineage',
+  'recalled',
 ])
 
 /** Answers a call that came over the wire. @throws SluiceError USAGE for a name that is none of the calls. */
