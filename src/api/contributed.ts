@@ -16,7 +16,9 @@ export const reservedPaths = [
   '/readyz',
   '/metrics',
   '/openapi.json',
-  ...['workflows', 'runs', 'tasks', 'plans', 'streams', 'logs', 'events', 'query'].map((name) => `/api/v1/${name}`),
+  ...['workflows', 'runs', 'tasks', 'plans', 'hooks', 'streams', 'logs', 'events', 'query'].map(
+    (name) => `/api/v1/${name}`,
+  ),
 ] as const
 
 const validPath = /^(?:\/(?:[A-Za-z0-9_.-]+|:[A-Za-z][A-Za-z0-9_]*))+$/

@@ -68,18 +68,50 @@ function nameOf(quoted: string): string {
 /** Only an escape writes such a text into UTF-8, and only a long number is too large: other bodies need not be walked. */
 const mayBeUnfit = /\\u|\d[eE]\+?\d{3}|\d{300}/
 
+/** A body that was read as bytes. @throws SluiceError MALFORMED_JSON, INVALID_INPUT as for every other body */
+export function readJson(bytes: Uint8Array, maxDepth: number): unknown {
+  const text = textOf(Buffer.from(bytes))
+  if (text instanceof SluiceError) throw text
+  const fault = faultOf(text, maxDepth)
+  if (fault) throw fault
+  const value = parsed(text)
+  const unfit = mayBeUnfit.test(text) ? unfitPart(value, '/body') : undefined
+  if (unfit) throw invalid([unfit])
+  return value
+}
+
+/** As the parser of all bodies does, names that lead to a prototype are refused. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text, (name, value) => {
+      const reaches = name === '__proto__' || (name === 'constructor' && Object.hasOwn(Object(value), 'prototype'))
+      if (reaches) throw new SyntaxError(`it names ${name}`)
+      return value
+    })
+  } catch (cause) {
+    throw new SluiceError('MALFORMED_JSON', 'The body is not JSON', { cause })
+  }
+}
+
+function faultOf(text: string, maxDepth: number): SluiceError | undefined {
+  const fault = jsonFault(text, maxDepth)
+  if (fault?.kind === 'doubled') {
+    return new SluiceError(
+      'MALFORMED_JSON',
+      `The body names ${JSON.stringify(fault.name.slice(0, 100))} twice in one object`,
+    )
+  }
+  return fault && invalid([{ where: '/body', message: `is nested deeper than ${maxDepth} levels` }])
+}
+
 export function readJsonBodies(app: FastifyInstance, maxDepth: number): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, bytes, done) => {
     const body = textOf(bytes as Buffer)
     if (body instanceof SluiceError) return done(body)
-    const fault = jsonFault(body, maxDepth)
-    if (fault?.kind === 'doubled') {
-      const name = JSON.stringify(fault.name.slice(0, 100))
-      return done(new SluiceError('MALFORMED_JSON', `The body names ${name} twice in one object`))
-    }
-    if (fault) return done(invalid([{ where: '/body', message: `is nested deeper than ${maxDepth} levels` }]))
+    const fault = faultOf(body, maxDepth)
+    if (fault) return done(fault)
     parse(request, body, (error, value) => {
       if (error) return done(error, undefined)
       const unfit = mayBeUnfit.test(body) ? unfitPart(value, '/body') : undefined

@@ -1,5 +1,5 @@
 /** What the API is made of; given to it by the composition. */
-import type { Manifest } from '../core/manifest.ts'
+import type { Manifest, WorkflowManifest } from '../core/manifest.ts'
 import type { Database } from '../ports/database.ts'
 import type { Capabilities, Log } from '../sdk/context.ts'
 import type { Endpoint } from '../sdk/endpoint.ts'
@@ -33,7 +33,11 @@ export interface ApiParts {
    * Inserts a run and tells the engines. `params` fits the schema of the workflow.
    * @throws SluiceError IDEMPOTENCY_KEY_REUSED when the key was used for another workflow or other parameters.
    */
-  startRun(workflow: string, params: unknown, options: { readonly idempotencyKey?: string }): Promise<StartedRun>
+  startRun(
+    workflow: WorkflowManifest,
+    params: unknown,
+    options: { readonly idempotencyKey?: string },
+  ): Promise<StartedRun>
   /**
    * What a stream makes of a value (JSON text): its identity and key, or why it does not take it; undefined when this
    * process does not have that stream.
@@ -42,6 +46,8 @@ export interface ApiParts {
   /** Checks of other parts, besides the API's own of database, engine, shards and definitions. */
   ready?(): Promise<readonly Check[]>
   readonly clock: Clock
+  /** From 0 to 1; ids of runs are made of it. */
+  readonly random: () => number
   /** Of the platform, as `sluice version` prints it. */
   readonly version: string
   /** Hosts besides this machine's names that Host and Origin may name: `name` or `name:port`. */

@@ -53,7 +53,7 @@ export function mergeTasks(
 
 export function blank({ node, mapIndex }: TaskPlace, state: TaskState): TaskSummary {
   const never = { error: null, retryAt: null, startedAt: null, finishedAt: null, progress: null }
-  return { node, mapIndex, state, attempt: 0, losses: 0, ...never }
+  return { node, mapIndex, state, attempt: 0, losses: 0, waits: 0, base: 0, wait: null, ...never }
 }
 
 /** What a task without a row is: nothing yet, or ended with its cancelled run. */
@@ -72,7 +72,8 @@ export function countStates(
   const started = new Map<number, number>()
   for (const { node, state, count } of rows) {
     counts[state] = (counts[state] ?? 0) + count
-    started.set(node, (started.get(node) ?? 0) + count)
+    // A removed one is none of those that the list has now.
+    if (state !== 'removed') started.set(node, (started.get(node) ?? 0) + count)
   }
   for (const [node, { over }] of nodes.entries()) {
     const width = over === undefined ? 1 : (widths.get(node) ?? 1)

@@ -24,12 +24,20 @@ import { errorOf, isOurs, problemOf, problemType } from './problem.ts'
 import { readInput, signalOf, tooLarge, Upload, whenOver } from './request.ts'
 import { formFault } from './request-form.ts'
 import type { Route } from './route.ts'
+import { approvalRoutes } from './routes/approvals.ts'
+import { backfillRoutes } from './routes/backfills.ts'
+import { clearRoutes } from './routes/clear.ts'
 import { healthRoutes } from './routes/health.ts'
+import { hookRoutes } from './routes/hooks.ts'
 import { hostRoutes } from './routes/hosts.ts'
+import { limitRoutes } from './routes/limits.ts'
+import { lineageRoutes } from './routes/lineage.ts'
 import { logRoutes } from './routes/logs.ts'
+import { planRoutes } from './routes/plans.ts'
 import { runRoutes } from './routes/runs.ts'
 import { streamRoutes } from './routes/streams.ts'
 import { taskRoutes } from './routes/tasks.ts'
+import { whyRoutes } from './routes/why.ts'
 import { workflowRoutes } from './routes/workflows.ts'
 import { refuseOddities, refuseUnreadable } from './socket-refusals.ts'
 import { openTails } from './tails.ts'
@@ -56,11 +64,19 @@ export async function openApi(parts: ApiParts): Promise<Api> {
     ...healthRoutes(context),
     ...docsRoutes(() => document()),
     ...workflowRoutes(context, () => contributed.faults),
+    ...planRoutes(context),
+    ...hookRoutes(context),
     ...runRoutes(context),
+    ...clearRoutes(context),
+    ...approvalRoutes(context),
+    ...backfillRoutes(context),
     ...taskRoutes(context),
+    ...whyRoutes(context),
+    ...limitRoutes(context),
     ...logRoutes(context),
     ...streamRoutes(context),
     ...hostRoutes(context),
+    ...lineageRoutes(context),
   ]
   const contributed = contributedRoutes(context, platform)
   const routes = [...platform, ...contributed.routes]

@@ -49,6 +49,7 @@ const run = {
   params: {},
   error: null,
   progress: { done: 2, total: 2 },
+  ...{ result: null, parent: null, retryOf: null, retries: [], wait: null, run: null, retryAt: null },
 }
 const params = { type: 'object', properties: { file: { type: 'string' }, limit: { type: 'integer' } } }
 const notFound = (detail: string) => [404, { code: 'NOT_FOUND', detail, errors: [] }] as const

@@ -27,6 +27,8 @@ export async function runCli(argv: readonly string[], cli: Cli, signal: AbortSig
       },
     })
     .helpCommand(true)
+    // Commands have a --version of their own.
+    .enablePositionalOptions()
     .version(version, '-V, --version', 'print the version')
     .showSuggestionAfterError(true)
   registerOwnCommands(program, context)

@@ -1,3 +1,4 @@
+import { taskIdOf } from '../../core/ids.ts'
 import { type RunState, runStates, terminalRunStates } from '../../core/run-state.ts'
 import { type TaskState, taskStates, terminalTaskStates } from '../../core/task-state.ts'
 import { SluiceError } from '../../errors.ts'
@@ -31,6 +32,15 @@ const runDetail = runSummary.extend({
   params: z.unknown(),
   error: z.string().nullable(),
   cancelRequested: z.boolean(),
+  result: z
+    .unknown()
+    .meta({ description: 'What its workflow returns; null before its end, and where it returns nothing' }),
+  parent: z
+    .object({ runId: z.uuid(), taskId: z.uuid() })
+    .nullable()
+    .meta({ description: 'The task of another run that started it' }),
+  retryOf: z.uuid().nullable().meta({ description: 'The run that it retries with another version' }),
+  retries: z.array(z.uuid()).meta({ description: 'The runs that retry it, newest first, 20 at most' }),
   tasks: z.partialRecord(z.enum(taskStates), z.int()).meta({ description: 'How many tasks are in each state' }),
   progress: z.object({ done: z.int(), total: z.int() }).meta({
     description:
@@ -115,6 +125,10 @@ function detailRoute(context: ApiContext): Route {
           params: {},
           error: null,
           cancelRequested: false,
+          result: null,
+          parent: null,
+          retryOf: null,
+          retries: [],
           tasks: { success: 2 },
           progress: { done: 2, total: 2 },
         },
@@ -144,7 +158,7 @@ function cancelRoute(context: ApiContext): Route {
     errors: ['CONFLICT'],
     async handle({ params }) {
       const { id } = await runOf(context, params.id)
-      const state = await putInbox(context.db, id, 'cancel', `cancel:${id}`)
+      const state = await putInbox(context.db, { runId: id, kind: 'cancel', key: `cancel ${id}` })
       if (state === undefined || isEnded(state))
         throw new SluiceError('CONFLICT', `The run has ended already: ${state}`)
       return reply(202, { id, state })
@@ -188,7 +202,14 @@ async function detailOf({ db, pinned }: ApiContext, run: RunDetail): Promise<obj
   ])
   const tasks = countStates(workflow?.nodes ?? [], widths, rows, unstartedState(run.state))
   const sum = (states: readonly TaskState[]) => states.reduce((total, state) => total + (tasks[state] ?? 0), 0)
-  return { ...run, tasks, progress: { done: sum(terminalTaskStates), total: sum(taskStates) } }
+  const { parent } = run
+  return {
+    ...run,
+    result: run.result === null ? null : (JSON.parse(run.result) as unknown),
+    parent: parent && { runId: parent.runId, taskId: taskIdOf(parent.runId, parent.node, parent.mapIndex) },
+    tasks,
+    progress: { done: sum(terminalTaskStates), total: sum(taskStates) },
+  }
 }
 
 export function isEnded(state: string): boolean {

@@ -1,11 +1,13 @@
 import { taskIdOf, taskKeyOf } from '../../core/ids.ts'
 import type { NodeManifest, WorkflowManifest } from '../../core/manifest.ts'
+import { runStates } from '../../core/run-state.ts'
 import { type TaskState, taskStates } from '../../core/task-state.ts'
 import { SluiceError } from '../../errors.ts'
 import { z } from '../../sdk/schema.ts'
 import type { RunDetail } from '../../store/reading/runs.ts'
 import {
   findTask,
+  readChildRuns,
   readTasksBetween,
   readTasksInState,
   readWidths,
@@ -27,12 +29,21 @@ const task = z.object({
     .int()
     .nullable()
     .meta({ description: 'Of a mapped task; null of one that is not, and of a mapped node whose list is not known' }),
-  action: z.string().nullable(),
+  kind: z.enum(['action', 'branch', 'wait', 'approval', 'workflow']).nullable(),
+  action: z.string().nullable().meta({ description: 'The action; of a task that runs a workflow, that workflow' }),
+  group: z.string().nullable().meta({ description: 'The groups it stands in, outermost first, joined by dots' }),
   stage: z.string().nullable(),
   upstream: z.array(z.string()),
   state: z.enum(taskStates),
   attempt: z.int().meta({ description: '0 before the first' }),
   losses: z.int().meta({ description: 'Attempts that ended because their runner was lost' }),
+  waits: z.int().meta({ description: 'Attempts that ended since the task had to wait' }),
+  base: z.int().meta({ description: 'Attempts before it was last cleared' }),
+  wait: z.looseObject({}).nullable().meta({ description: 'What it waits for without a runner; `kind` says which' }),
+  run: z
+    .object({ id: z.uuid(), state: z.enum(runStates) })
+    .nullable()
+    .meta({ description: 'The run of another workflow that it started last' }),
   error: z.string().nullable(),
   retryAt: time.nullable(),
   startedAt: time.nullable(),
@@ -76,7 +87,7 @@ export function taskRoutes(context: ApiContext): Route[] {
         const items = found.slice(0, limit)
         const last = items.at(-1)
         return {
-          items: items.map((row) => present(run.id, workflow, row)),
+          items: await presentAll(context, run.id, workflow, items),
           nextCursor: last && found.length > limit ? encodeCursor(`tasks ${run.id}`, [last.node, last.mapIndex]) : null,
         }
       },
@@ -91,7 +102,8 @@ export function taskRoutes(context: ApiContext): Route[] {
       async handle({ params }) {
         const { run, workflow, row } = await taskOf(context, params.id)
         const result = row.result === null ? null : JSON.parse(row.result)
-        return { ...present(run.id, workflow, row), result }
+        const [shown] = await presentAll(context, run.id, workflow, [row])
+        return { ...shown, result }
       },
     }),
   ]
@@ -146,6 +158,25 @@ async function isPlanned(
   return width === undefined ? key.mapIndex === -1 : key.mapIndex >= 0 && key.mapIndex < width
 }
 
+async function presentAll(
+  { db }: ApiContext,
+  runId: string,
+  workflow: WorkflowManifest | undefined,
+  rows: readonly TaskSummary[],
+): Promise<object[]> {
+  const starters = rows.filter(({ node, attempt }) => attempt > 0 && workflow?.nodes[node]?.kind === 'workflow')
+  const runs = new Map(
+    (await readChildRuns(db, runId, starters)).map(({ node, mapIndex, id, state }) => [
+      `${node} ${mapIndex}`,
+      { id, state },
+    ]),
+  )
+  return rows.map((row) => ({
+    ...present(runId, workflow, row),
+    run: runs.get(`${row.node} ${row.mapIndex}`) ?? null,
+  }))
+}
+
 function present(runId: string, workflow: WorkflowManifest | undefined, row: TaskSummary): object {
   const node = workflow?.nodes[row.node]
   return {
@@ -153,12 +184,17 @@ function present(runId: string, workflow: WorkflowManifest | undefined, row: Tas
     runId,
     name: node?.id ?? `node-${row.node}`,
     index: row.mapIndex < 0 ? null : row.mapIndex,
+    kind: node === undefined ? null : (node.kind ?? 'action'),
     action: node?.action ?? null,
+    group: node?.group ?? null,
     stage: node?.stage === undefined ? null : (workflow?.stages[node.stage] ?? null),
     upstream: node?.upstream.map((index) => workflow?.nodes[index]?.id) ?? [],
     state: row.state,
     attempt: row.attempt,
     losses: row.losses,
+    waits: row.waits,
+    base: row.base,
+    wait: row.state === 'deferred' ? row.wait : null,
     error: row.error,
     retryAt: row.retryAt,
     startedAt: row.startedAt,

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { endRun, insertRun, testApi } from '../../../test/test-api.ts'
+import type { Manifest } from '../../core/manifest.ts'
 import { registerNode } from '../../store/nodes.ts'
 import { acquire, ensureShards } from '../../store/shards.ts'
 import { append, ensureTopic } from '../../store/topics.ts'
+import { currentVersion, deployVersion } from '../../store/versions.ts'
 
 const node = '0199c7a8-5f2e-7c31-9d0a-5b8000000001'
 
@@ -37,6 +39,28 @@ describe('readiness', () => {
 })
 
 describe('workflows', () => {
+  it('whose file is wrong say what is wrong with it, and since when', async () => {
+    const { app, db } = await testApi()
+    const deployed = (await currentVersion(db)) as Manifest
+    const file = deployed.workflows[0]?.file as string
+    const kept = (column: number) => [
+      { file, version: 'b'.repeat(64), faults: [{ where: `${file}:4:${column}`, message: 'unexpected' }] },
+    ]
+    const told = async (manifest: Manifest) => {
+      await deployVersion(db, manifest)
+      const now = (await currentVersion(db)) as Manifest
+      const api = await testApi({ manifest: () => now })
+      return (await api.app.inject('/api/v1/workflows/catalog')).json()
+    }
+    expect((await app.inject('/api/v1/workflows/catalog')).json()).toMatchObject({ fault: null, since: null })
+    const first = await told({ ...deployed, kept: kept(2) })
+    expect(first).toMatchObject({ fault: { file, line: 4, column: 2, message: 'unexpected' } })
+    expect(first.since).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+    // Another fault of the same file: it has been wrong since then.
+    expect(await told({ ...deployed, kept: kept(9) })).toMatchObject({ fault: { column: 9 }, since: first.since })
+    expect(await told(deployed)).toMatchObject({ fault: null, since: null })
+  })
+
   it('are listed with their last run and the faults of definition files', async () => {
     const { app, db } = await testApi()
     await insertRun(db)

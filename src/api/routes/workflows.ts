@@ -1,23 +1,35 @@
-import type { WorkflowManifest } from '../../core/manifest.ts'
-import type { Fault } from '../../errors.ts'
+import type { KeptFile, WorkflowManifest } from '../../core/manifest.ts'
+import { type Fault, SluiceError } from '../../errors.ts'
 import { reply } from '../../sdk/endpoint.ts'
 import { z } from '../../sdk/schema.ts'
 import { lastRuns, type RunSummary } from '../../store/reading/runs.ts'
 import { pausedWorkflows } from '../../store/reading/workflows.ts'
+import { isKnown, setPaused } from '../../store/workflows.ts'
 import type { ApiContext } from '../context.ts'
 import { decodeCursor, encodeCursor } from '../cursor.ts'
 import { idempotencyHeader, pageOf, pageQuery, type Route, route } from '../route.ts'
 import { startWorkflow, workflowOf } from '../start-workflow.ts'
 import { runSummary } from './runs.ts'
 
+const fault = z.object({
+  file: z.string(),
+  line: z.int().nullable(),
+  column: z.int().nullable(),
+  message: z.string(),
+})
+
 const workflowSummary = z.object({
   name: z.string(),
+  description: z.string().nullable(),
+  tags: z.array(z.string()),
   file: z.string(),
   params: z.looseObject({}).meta({ description: 'JSON Schema of the parameters' }),
   plans: z.array(z.looseObject({ name: z.string(), kind: z.string() })),
   workers: z.int().nullable().meta({ description: 'Tasks of one run at once at most; null: no limit of its own' }),
   paused: z.boolean(),
   version: z.string(),
+  fault: fault.nullable().meta({ description: 'What is wrong with its file now; it is deployed as it was last good' }),
+  since: z.string().nullable().meta({ description: 'From when on it is deployed so, RFC 3339' }),
   lastRun: runSummary.nullable(),
 })
 
@@ -35,13 +47,6 @@ const workflowDetail = workflowSummary.extend({
       timeoutMs: z.number(),
     }),
   ),
-})
-
-const fault = z.object({
-  file: z.string(),
-  line: z.int().nullable(),
-  column: z.int().nullable(),
-  message: z.string(),
 })
 
 const cursorPosition = z.string().max(100)
@@ -64,7 +69,9 @@ export function workflowRoutes(context: ApiContext, contributedFaults: () => rea
       async handle({ query }) {
         const after = query.cursor === undefined ? '' : decodeCursor('workflows', cursorPosition, query.cursor)
         const { workflows, faults } = context.manifest()
-        const rest = workflows.filter(({ name }) => name > after).sort((one, other) => (one.name < other.name ? -1 : 1))
+        const rest = workflows
+          .filter(({ name, inner }) => name > after && !inner)
+          .sort((one, other) => (one.name < other.name ? -1 : 1))
         const page = rest.slice(0, query.limit)
         const last = page.at(-1)
         return {
@@ -113,7 +120,34 @@ export function workflowRoutes(context: ApiContext, contributedFaults: () => rea
         return reply(created ? 201 : 200, { id: runId, url }, { location: url })
       },
     }),
+    pauseRoute(context, 'pause', 'Start no runs and no tasks of a workflow until it is resumed; what runs goes on'),
+    pauseRoute(context, 'resume', 'Let a paused workflow go on'),
   ]
+}
+
+function pauseRoute(context: ApiContext, act: 'pause' | 'resume', summary: string): Route {
+  return route<{ name: string }>({
+    method: 'POST',
+    path: `/api/v1/workflows/:name/${act}`,
+    tag: 'workflows',
+    summary,
+    params: nameParams,
+    answers: {
+      200: {
+        description: 'It is so; asking again changes nothing',
+        schema: z.object({ name: z.string(), paused: z.boolean(), changed: z.boolean() }),
+      },
+    },
+    errors: ['CONFLICT'],
+    async handle({ params: { name } }) {
+      // One that no file defines any more may still have runs.
+      if (!(await isKnown(context.db, name))) workflowOf(context, name)
+      const [outer] = name.split('.')
+      if (outer !== name) throw new SluiceError('CONFLICT', `${name} is a part of workflow ${outer}; ${act} that one`)
+      const changed = await setPaused(context.db, name, act === 'pause')
+      return { name, paused: act === 'pause', changed }
+    },
+  })
 }
 
 async function summaries({ db, manifest }: ApiContext, workflows: readonly WorkflowManifest[]): Promise<object[]> {
@@ -125,14 +159,18 @@ async function summaries({ db, manifest }: ApiContext, workflows: readonly Workf
     ),
   ])
   const byName = new Map<string, RunSummary>(last.map((run) => [run.workflow, run]))
-  return workflows.map(({ name, file, params, plans, workers }) => ({
+  const { hash, kept = [] } = manifest()
+  return workflows.map(({ name, description, tags, file, params, plans, workers }) => ({
     name,
+    description: description ?? null,
+    tags: tags ?? [],
     file,
     params,
     plans,
     workers: workers ?? null,
     paused: paused.has(name),
-    version: manifest().hash,
+    version: hash,
+    ...faultOf(kept.find((one) => one.file === file)),
     lastRun: byName.get(name) ?? null,
   }))
 }
@@ -148,6 +186,11 @@ function graphOf({ nodes, stages }: WorkflowManifest): object[] {
     attempts: node.retry.attempts,
     timeoutMs: node.timeoutMs,
   }))
+}
+
+function faultOf(kept: KeptFile | undefined): { fault: z.infer<typeof fault> | null; since: string | null } {
+  const [first] = kept?.faults ?? []
+  return { fault: first === undefined ? null : placeOf(first), since: kept?.since ?? null }
 }
 
 /** `where` is `file:line:column`, or the file alone. */

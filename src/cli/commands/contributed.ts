@@ -1,4 +1,5 @@
 /** Commands that the project's definitions contribute, such as `sluice catalog add`. */
+import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import type { Version } from '../../app/build/build.ts'
 import type { CommandManifest } from '../../core/manifest.ts'
@@ -12,7 +13,6 @@ import {
   type Session,
   withCommonOptions,
 } from '../session.ts'
-import { buildHere } from './build.ts'
 
 /**
  * Adds them to the program. When none of them is asked for (`wanted` is false, as for help), a project that cannot be
@@ -23,11 +23,21 @@ export async function addContributed(
   context: CommandContext,
   options: CommonOptions & { wanted: boolean },
 ): Promise<void> {
-  const version = await buildHere(openSession(context.cli, options, context.signal)).catch((thrown: unknown) => {
+  const version = await buildDeployed(openSession(context.cli, options, context.signal)).catch((thrown: unknown) => {
     if (options.wanted) throw thrown
     return undefined
   })
   for (const one of version?.manifest.commands ?? []) add(program, context, one, version as Version)
+}
+
+/** As it is deployed: of a file that is wrong now, what it last was. */
+async function buildDeployed(session: Session): Promise<Version> {
+  const { projectDir, home } = await session.config()
+  const { build } = await import('../../app/build/build.ts')
+  const built = await build({ projectDir, home })
+  if (built.manifest.faults.length === 0) return built
+  const { lastDeployed } = await import('../../app/build/last-build.ts')
+  return build({ projectDir, home, lastGood: await lastDeployed(join(home, 'versions')) })
 }
 
 function add(program: Command, context: CommandContext, manifest: CommandManifest, version: Version): void {

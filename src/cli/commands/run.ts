@@ -36,19 +36,21 @@ export function addRun(program: Command, context: CommandContext): void {
     const { id } = await api
       .send<{ id: string }>('POST', path, { params }, headers)
       .catch((thrown) => explain(api, workflow, thrown))
-    if (options.wait) return waitFor(session, api, id)
+    if (options.wait) return waitForRun(session, api, id)
     session.cli.print(id, { id })
     return exitCodes.done
   })
 }
 
-async function schemaOf(api: Client, workflow: string): Promise<JsonSchema> {
+/** JSON Schema of the parameters of a workflow. */
+export async function schemaOf(api: Client, workflow: string): Promise<JsonSchema> {
   const path = `/api/v1/workflows/${encodeURIComponent(workflow)}`
   const found = await api.request<{ params: JsonSchema }>('GET', path).catch((thrown) => explain(api, workflow, thrown))
   return found.params
 }
 
-async function explain(api: Client, workflow: string, thrown: unknown): Promise<never> {
+/** Says of a workflow that is not there which one was probably meant. */
+export async function explain(api: Client, workflow: string, thrown: unknown): Promise<never> {
   if (!(thrown instanceof SluiceError) || thrown.code !== 'NOT_FOUND' || /did you mean/i.test(thrown.message))
     throw thrown
   const names = (await listAll<{ name: string }>(api, '/api/v1/workflows', 10_000)).map(({ name }) => name)
@@ -57,7 +59,8 @@ async function explain(api: Client, workflow: string, thrown: unknown): Promise<
   throw new SluiceError('NOT_FOUND', `There is no workflow ${workflow}; ${advice}`)
 }
 
-async function waitFor({ cli, signal }: Session, api: Client, id: string): Promise<number> {
+/** Waits for the end of a run and tells it; gives the exit code. */
+export async function waitForRun({ cli, signal }: Session, api: Client, id: string): Promise<number> {
   const bar = cli.progress('tasks')
   const onAbort = () => cli.note(`The run ${id} goes on; sluice cancel ${id} ends it`)
   signal.addEventListener('abort', onAbort, { once: true })
@@ -69,7 +72,8 @@ async function waitFor({ cli, signal }: Session, api: Client, id: string): Promi
       if (run.state === 'queued' || run.state === 'running') continue
       bar.stop()
       const errors = run.state === 'failed' ? await readErrors(api, id) : []
-      cli.print([`${id} ${stateOf(run)}`, ...errors].join('\n'), { ...run, errors })
+      const result = run.result === null ? [] : [JSON.stringify(run.result)]
+      cli.print([`${id} ${stateOf(run)}`, ...errors, ...result].join('\n'), { ...run, errors })
       return run.state === 'success' ? exitCodes.done : exitCodes.failed
     }
   } finally {

@@ -8,6 +8,10 @@ export interface RunDetail extends Run {
   readonly params: unknown
   readonly error: string | null
   readonly progress: { readonly done: number; readonly total: number }
+  readonly result: unknown
+  readonly parent: { readonly runId: string; readonly taskId: string } | null
+  readonly retryOf: string | null
+  readonly retries: readonly string[]
 }
 
 export interface Task {
@@ -16,16 +20,24 @@ export interface Task {
   readonly index: number | null
   readonly state: string
   readonly attempt: number
+  readonly kind: string | null
   readonly error: string | null
+  readonly retryAt: string | null
   readonly startedAt: string | null
   readonly finishedAt: string | null
   readonly progress: { readonly done: number; readonly total: number | null } | null
+  readonly wait: Readonly<Record<string, unknown>> | null
+  readonly run: { readonly id: string; readonly state: string } | null
 }
 
 const mostTasks = 1_000
 /** So many errors say what is wrong; the others are in the table, and all that they say is in the log. */
 const mostErrors = 5
 const longestError = 500
+const longestResult = 2_000
+const headings = ['TASK', 'STATE', 'ATTEMPT', 'TOOK', 'PROGRESS', 'WAITS FOR', 'ERROR']
+/** Of runs that retry one another. */
+const longestChain = 10
 
 export function addShow(program: Command, context: CommandContext): void {
   const command = program.command('show <run>').description('show a run and its tasks')
@@ -44,18 +56,19 @@ export function addShow(program: Command, context: CommandContext): void {
       `params    ${JSON.stringify(detail.params)}`,
       `tasks     ${detail.progress.done} of ${detail.progress.total} ended`,
       `took      ${durationOf(detail) ?? '-'}`,
+      ...(detail.result === null ? [] : [`result    ${JSON.stringify(detail.result).slice(0, longestResult)}`]),
+      ...(detail.parent === null ? [] : [`part of   ${detail.parent.runId}`]),
+      ...(detail.retryOf === null ? [] : [`retry of  ${await chainOf(api, detail.retryOf)}`]),
+      ...detail.retries.map((later) => `retried   ${later}`),
     ]
     const rows = tasks.map((task) => [
       ...[labelOf(task), task.state, task.attempt, durationOf(task)],
-      ...[progressOf(task), firstLine(task.error, 100)],
+      ...[progressOf(task), waitsFor(task), firstLine(task.error, 100)],
     ])
-    cli.print(
-      [...facts, '', table(['TASK', 'STATE', 'ATTEMPT', 'TOOK', 'PROGRESS', 'ERROR'], rows)].join('\n').trimEnd(),
-      {
-        ...detail,
-        items: tasks,
-      },
-    )
+    cli.print([...facts, '', table(headings, rows)].join('\n').trimEnd(), {
+      ...detail,
+      items: tasks,
+    })
   })
 }
 
@@ -86,6 +99,30 @@ export function stateOf({ state, error }: Pick<RunDetail, 'state' | 'error'>): s
 
 export function labelOf({ name, index }: Pick<Task, 'name' | 'index'>): string {
   return index === null ? name : `${name}[${index}]`
+}
+
+/** A run and those that it retries, the newest first. */
+async function chainOf(api: Client, run: string): Promise<string> {
+  const chain = [run]
+  for (let at: string | null = run; at !== null && chain.length < longestChain; ) {
+    at = (await readRun(api, at).catch(() => undefined))?.retryOf ?? null
+    if (at !== null) chain.push(at)
+  }
+  return chain.join(', of ')
+}
+
+/** What a task waits for without a runner; of one that runs another workflow also the run that it started. */
+function waitsFor({ state, wait, run, retryAt }: Task): string {
+  if (run !== null) return `run ${run.id} (${run.state})`
+  if (state === 'up_for_retry') return `its next attempt at ${retryAt}`
+  if (wait === null) return ''
+  const { kind, shown, ...more } = wait
+  if (kind === 'timer') return `the time ${more.until}`
+  const deadline = typeof more.deadline === 'string' ? ` until ${more.deadline}` : ''
+  const { title = '' } = (shown ?? {}) as { readonly title?: unknown }
+  if (kind === 'approval') return `an answer to "${title}"${deadline}`
+  const about = ['name', 'reason'].flatMap((key) => (more[key] === undefined ? [] : [String(more[key])]))
+  return [[kind, ...about].join(' '), ...(more.until === undefined ? [] : [`until ${more.until}`])].join(' ')
 }
 
 function progressOf({ progress }: Pick<Task, 'progress'>): string {

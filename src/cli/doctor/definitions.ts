@@ -24,7 +24,7 @@ export async function buildProject({ config: { projectDir, home } }: Subject): P
     const wrong = faults.map(({ where, message }) =>
       fail(
         `${where} ${message}`,
-        'what this file defines is left out; the other files run',
+        'what this file defines stays as it was last deployed, or is left out if it is new; the other files run',
         'correct the file; a sluice dev that runs takes it up by itself',
       ),
     )
