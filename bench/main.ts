@@ -1,33 +1,70 @@
 /**
- * `make bench`: prints Markdown tables. `npm run bench -- tasks startup images --rounds 5` chooses,
- * `memory --pictures 100000` too, which takes a quarter of an hour and is not part of the rest.
- * This machine's figures are in RESULTS.md; only ratios of one run are worth comparing.
+ * `make bench`: prints Markdown tables. `npm run -s bench -- tasks light --rounds 5` chooses, `--json` prints the figures of
+ * those that have some for programs. What takes a quarter of an hour (`memory --pictures 100000`, `history --tasks 1000000`)
+ * or waits for the minute (`plans`) is not part of the rest. This machine's figures are in RESULTS.md; only ratios of one
+ * run are worth comparing.
  */
-import { arch, availableParallelism, platform, totalmem } from 'node:os'
+import { arch, availableParallelism, loadavg, platform, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
-
-const benches: Readonly<Record<string, (rounds: number) => Promise<string>>> = {
-  tasks: async (rounds) => (await import('./tasks.ts')).benchTasks(rounds),
-  startup: async (rounds) => (await import('./startup.ts')).benchStartup(rounds),
-  images: async (rounds) => (await import('./images.ts')).benchImages(rounds),
-  memory: async () => (await import('./memory.ts')).benchMemory(Number(values.pictures)),
-}
+import type { Report } from './measure.ts'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: 'string', default: '5' }, pictures: { type: 'string', default: '100000' } },
+  options: {
+    rounds: { type: 'string', default: '5' },
+    json: { type: 'boolean', default: false },
+    pictures: { type: 'string', default: '100000' },
+    sizes: { type: 'string', default: '1000,10000,100000' },
+    plans: { type: 'string', default: '1000' },
+    rates: { type: 'string', default: '50,200' },
+    tasks: { type: 'string', default: '1000000' },
+  },
 })
+const numbers = (text: string) => text.split(',').map(Number)
 const rounds = Number(values.rounds)
-const names = positionals.length > 0 ? positionals : ['tasks', 'startup', 'images']
+
+const benches: Readonly<Record<string, () => Promise<string | Report>>> = {
+  tasks: async () => (await import('./tasks.ts')).benchTasks(rounds),
+  light: async () => (await import('./light.ts')).benchLight(rounds),
+  latency: async () => (await import('./latency.ts')).benchLatency(rounds, numbers(values.rates)),
+  fan: async () => (await import('./fan.ts')).benchFan(rounds, numbers(values.sizes)),
+  plans: async () => (await import('./plans.ts')).benchPlans(rounds, Number(values.plans)),
+  history: async () => (await import('./history.ts')).benchHistory(rounds, Number(values.tasks)),
+  backfill: async () => (await import('./backfill.ts')).benchBackfill(rounds),
+  startup: async () => (await import('./startup.ts')).benchStartup(rounds),
+  images: async () => (await import('./images.ts')).benchImages(rounds),
+  memory: async () => (await import('./memory.ts')).benchMemory(Number(values.pictures)),
+}
+const usual = ['tasks', 'light', 'latency', 'fan', 'backfill', 'startup', 'images']
+
+const names = positionals.length > 0 ? positionals : usual
 const unknown = names.find((name) => !(name in benches))
-if (unknown !== undefined || !Number.isInteger(rounds) || rounds < 1) {
+const counts = [rounds, Number(values.plans), Number(values.tasks), ...numbers(values.sizes), ...numbers(values.rates)]
+if (unknown !== undefined || !counts.every((count) => Number.isInteger(count) && count >= 1)) {
   process.stderr.write(
-    `There is no benchmark ${unknown ?? ''}; choose among ${Object.keys(benches).join(', ')}, and --rounds of 1 or more\n`,
+    `There is no benchmark ${unknown ?? ''}; choose among ${Object.keys(benches).join(', ')}, and whole numbers of 1 or more\n`,
   )
   process.exit(2)
 }
-console.log(
-  `${platform()} ${arch()}, ${availableParallelism()} cores, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}\n`,
-)
-for (const name of names) console.log(`## ${name}\n\n${await benches[name]!(rounds)}\n`)
+const machine = {
+  system: `${platform()} ${arch()}`,
+  cores: availableParallelism(),
+  memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
+  node: process.version,
+}
+const load = () => loadavg()[0]!.toFixed(1)
+const all: Record<string, unknown> = {}
+if (!values.json) console.log(`${machine.system}, ${machine.cores} cores, ${machine.memory}, Node ${machine.node}\n`)
+for (const name of names) {
+  const before = load()
+  const report = await benches[name]!()
+  const { text, figures } = typeof report === 'string' ? { text: report, figures: { text: report } } : report
+  const loads = { before, after: load() }
+  all[name] = { ...figures, load: loads }
+  if (!values.json)
+    console.log(
+      `## ${name}\n\n${text}\n\nLoad before ${before}, after ${loads.after} (what it made itself included).\n`,
+    )
+}
+if (values.json) console.log(JSON.stringify({ machine, rounds, ...all }, null, 2))
 process.exit(0)

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { type Config, readConfig } from '../src/app/config.ts'
 import { startSupervisor } from '../src/app/supervisor.ts'
 import { type Database, statement } from '../src/ports/database.ts'
+import { startEmbedded } from '../src/postgres/embedded.ts'
 import { openDatabase } from '../src/postgres/pool.ts'
 
 export interface Platform {
@@ -12,6 +13,8 @@ export interface Platform {
   readonly db: Database
   readonly databaseUrl: string
   readonly home: string
+  /** The process that owns runs; its runners are its children. */
+  readonly enginePid: number
   /** Starts a run and gives its id. */
   start(workflow: string, params?: unknown): Promise<string>
   /** Starts a run and waits for its end. */
@@ -34,8 +37,17 @@ const finished = statement<{ state: string; created_at: Date; started_at: Date; 
    from sluice.runs where id = $1 and finished_at is not null`,
 )
 
-export async function startPlatform(projectDir: string, environment: Record<string, string> = {}): Promise<Platform> {
+const engine = statement<{ pid: number }>('bench.engine', `select pid from sluice.nodes where kind = 'engine'`)
+
+/** @param settings of the PostgreSQL server, over ours. */
+export async function startPlatform(
+  projectDir: string,
+  environment: Record<string, string> = {},
+  settings?: Record<string, string>,
+): Promise<Platform> {
   const home = await mkdtemp(join(tmpdir(), 'sluice-bench-'))
+  // Whoever opens the home next joins this server.
+  const server = settings && (await startEmbedded({ home, settings }))
   await symlink('../../node_modules', join(projectDir, 'node_modules')).catch(() => {})
   const config: Config = readConfig({ ...process.env, ...environment }, { projectDir, home, port: 0 })
   const supervisor = await startSupervisor({
@@ -52,6 +64,7 @@ export async function startPlatform(projectDir: string, environment: Record<stri
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupted)
   const databaseUrl = config.databaseUrl ?? (await embeddedUrl(home))
   const db = openDatabase({ url: databaseUrl, applicationName: 'bench', max: 2 })
+  const pid = (await db.query(engine))[0]!.pid
   const start = async (workflow: string, params: unknown = {}) => {
     const answer = await fetch(`${supervisor.url}/api/v1/workflows/${workflow}/runs`, {
       method: 'POST',
@@ -67,6 +80,7 @@ export async function startPlatform(projectDir: string, environment: Record<stri
     db,
     databaseUrl,
     home,
+    enginePid: pid,
     start,
     async run(workflow, params) {
       const id = await start(workflow, params)
@@ -80,6 +94,7 @@ export async function startPlatform(projectDir: string, environment: Record<stri
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, interrupted)
       await db.close()
       await supervisor.stop()
+      await server?.stop()
       await rm(home, { recursive: true, force: true })
     },
   }
@@ -87,7 +102,6 @@ export async function startPlatform(projectDir: string, environment: Record<stri
 
 /** Joins the server that runs on a home, to learn its address. */
 async function embeddedUrl(home: string): Promise<string> {
-  const { startEmbedded } = await import('../src/postgres/embedded.ts')
   const joined = await startEmbedded({ home })
   await joined.stop()
   return joined.url

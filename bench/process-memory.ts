@@ -18,6 +18,16 @@ export async function memoryOf(pid: number, home: string): Promise<Memory> {
   return { sluiceKb: await pssOf(own), postgresKb: await pssOf(server) }
 }
 
+/** Kilobytes of proportional set size of one process. */
+export function memoryOfProcess(pid: number): Promise<number> {
+  return pssOf(new Set([pid]))
+}
+
+/** Kilobytes of proportional set size of a process and all below it. */
+export async function memoryBelow(pid: number): Promise<number> {
+  return pssOf(below(pid, await readParents()))
+}
+
 async function readParents(): Promise<Map<number, number>> {
   const parents = new Map<number, number>()
   for (const entry of await readdir('/proc')) {

@@ -1,5 +1,24 @@
 /** Compiled by `make check`, never run: what authors write must compile, and each mistake must not. */
-import { action, documents, fileArrival, stage, stream, topic, workflow, z } from 'sluice'
+import {
+  action,
+  approve,
+  branch,
+  dataset,
+  documents,
+  each,
+  fileArrival,
+  group,
+  run,
+  sensor,
+  shortCircuit,
+  stage,
+  stream,
+  topic,
+  using,
+  wait,
+  workflow,
+  z,
+} from 'sluice'
 
 const keep = action('keep', {
   input: z.object({ file: z.string() }),
@@ -126,4 +145,90 @@ stream('no-merge', {
   id: (record) => record.url,
   steps: (records) => records.step((row) => ({ sha256: row.url })),
   to: documents('pictures', { key: 'sha256' }),
+})
+
+const there = sensor('there', {
+  input: z.object({ path: z.string() }),
+  output: z.object({ size: z.number() }),
+  every: '1m',
+  check: ({ input }) => (input.path === '' ? undefined : { size: input.path.length }),
+})
+const choose = action('choose', {
+  input: z.object({ n: z.number() }),
+  output: z.enum(['big', 'small']),
+  run: () => 'big',
+})
+const isOpen = action('is-open', { output: z.boolean(), run: () => true })
+const orders = dataset('prim.orders')
+
+export const part = workflow('part', {
+  params: z.object({ url: z.string(), tries: z.number().default(1) }),
+  define: ({ params }) => ({ status: fetchOne({ url: params.url }).status, url: params.url }),
+})
+
+export const flows = workflow('flows', {
+  params: z.object({ urls: z.array(z.string()), day: z.string() }),
+  timeout: '1h',
+  maxActiveRuns: 3,
+  priority: 5,
+  tags: ['daily'],
+  define({ params }) {
+    const found = there({ path: params.day }, { within: '2d', priority: 10 })
+    const chosen = branch(choose({ n: found.size }), { big: () => nothing(), small: () => nothing() })
+    shortCircuit(isOpen(), () => nothing(), { after: chosen })
+    const parts = run.map(part, params.urls, (url) => ({ url }))
+    const one = run(part, { url: 'x', tries: 2 })
+    const bodies = each(params.urls, (url) => ({ url, status: fetchOne({ url, tries: found.size }).status }))
+    wait.until(params.day)
+    wait.for('2h', { after: group('last', () => nothing()) })
+    const answer = approve('publish?', { form: z.object({ rows: z.number() }), deadline: '2d', onDeadline: 'skip' })
+    using(
+      () => keep({ file: 'a' }),
+      (made) => fetchOne({ url: made.sha256 }),
+      (made) => keep({ file: made.sha256 }),
+    )
+    fetchOne({ url: one.url, tries: answer.form.rows })
+    report({ results: parts })
+    report({ results: bodies })
+    return { parts, first: one.status }
+  },
+})
+
+export const usesResult = workflow('uses-result', {
+  define() {
+    const result = run(flows, { urls: ['a'], day: 'b' })
+    fetchOne({ url: 'x', tries: result.first })
+    report({ results: result.parts })
+  },
+})
+
+export const wrongFlows = workflow('wrong-flows', {
+  params: z.object({ urls: z.array(z.string()) }),
+  define({ params }) {
+    // @ts-expect-error a branch over a number
+    branch(fetchOne({ url: 'x' }).status, { a: () => nothing() })
+    // @ts-expect-error a workflow without its parameter
+    run(part, {})
+    // @ts-expect-error a parameter of the wrong type
+    run(part, { url: 5 })
+    // @ts-expect-error a field that the result does not have
+    fetchOne({ url: run(part, { url: 'x' }).body })
+    // @ts-expect-error a body over what is no list
+    each(params.urls.length, () => nothing())
+    // @ts-expect-error a field that the form does not have
+    fetchOne({ url: 'x', tries: approve('yes?', { form: z.object({ rows: z.number() }) }).form.columns })
+    // @ts-expect-error a deadline that leads nowhere
+    approve('yes?', { onDeadline: 'wait' })
+    // @ts-expect-error a sensor without its argument
+    there()
+  },
+})
+
+export const writes = action('writes', {
+  async run({ dataset: data, sleep }) {
+    await sleep('a while', '1h')
+    await data(orders).write({ rows: 1 })
+    // @ts-expect-error a dataset by its name alone
+    await data('prim.orders').write()
+  },
 })

@@ -20,7 +20,7 @@ const lapse = statement('test.lapse', `update sluice.nodes set lease_until = slu
 const forgetNodes = statement('test.forget-nodes', 'delete from sluice.nodes')
 const takeAway = statement('test.take-away', 'update sluice.runs set epoch = epoch + 1 where id = $1')
 
-const isCommit = (sql: Statement) => sql.name === 'transitions.commit_group'
+const isCommit = (sql: Statement) => sql.name.startsWith('transitions.commit_')
 
 /** Lets a test stand before or after every query of an engine. */
 function around(

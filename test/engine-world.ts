@@ -19,6 +19,7 @@ import type { TaskState } from '../src/core/task-state.ts'
 import { type Engine, startEngine } from '../src/engine/engine.ts'
 import { LocalExecutor, type LocalSettings, localDefaults } from '../src/executors/local.ts'
 import { openFiles } from '../src/objects/files.ts'
+import { LineageWriter } from '../src/observe/lineage.ts'
 import { LogWriter } from '../src/observe/log-writer.ts'
 import { redactor } from '../src/observe/redact.ts'
 import { type Database, statement } from '../src/ports/database.ts'
@@ -53,6 +54,9 @@ export interface RunningEngine {
   crash(): Promise<void>
   stop(): Promise<void>
 }
+
+/** What the engines here say that attempts were executed in. */
+export const testEnvironment = '{"node":"test"}'
 
 export const secret = 'correct"horse\\battery'
 
@@ -141,6 +145,7 @@ export class EngineWorld {
     const redact = redactor([secret])
     const logs = new LogWriter(db, redact, note)
     const progress = new ProgressWriter(db, note)
+    const lineage = new LineageWriter(db, testEnvironment, note)
     const forked: ChildProcess[] = []
     let executor!: LocalExecutor
     const engine = await startEngine({
@@ -156,7 +161,7 @@ export class EngineWorld {
             forked.push(child)
             return child
           },
-          attemptEvents({ direct, logs, progress, redact, note }, ends),
+          attemptEvents({ direct, logs, progress, lineage, redact, note }, ends),
         )
         return executor
       },
@@ -168,9 +173,10 @@ export class EngineWorld {
       heartbeat: guardedHeartbeat.db,
       abandonConnections: () => pool.abandon(),
       projectDir: this.dir,
-      retain: { historyMs: 86_400_000, store, removeVersion: async () => {} },
+      retain: { historyMs: 86_400_000, store, versionFolders: async () => [], removeVersion: async () => {} },
       ...(options.maxRuns === undefined ? {} : { maxRuns: options.maxRuns }),
     })
+    lineage.start()
     const end = async (work: () => Promise<void>) => {
       if (!this.#engines.delete(running)) return
       try {
@@ -193,11 +199,12 @@ export class EngineWorld {
           guardedHeartbeat.breakNow()
           await executor.stop()
           await engine.stop().catch(() => {})
+          await lineage.stop()
         }),
       stop: () =>
         end(async () => {
           await engine.stop()
-          await Promise.all([logs.flush(), progress.flush()])
+          await Promise.all([logs.flush(), progress.flush(), lineage.stop()])
         }),
     }
     this.#engines.add(running)
@@ -214,11 +221,13 @@ export class EngineWorld {
 
   async start(workflow: string, params: object = {}, key?: string): Promise<string> {
     const parts = { db: this.db, random: Math.random, now: () => Date.now() }
-    return (await startRun(parts, this.version.manifest.hash, workflow, params, key)).runId
+    const { hash: version, workflows } = this.version.manifest
+    const priority = workflows.find(({ name }) => name === workflow)?.priority
+    return (await startRun(parts, { name: workflow, version, priority }, params, key)).runId
   }
 
   async cancel(id: string): Promise<void> {
-    await putInbox(this.db, id, 'cancel', `cancel ${id}`)
+    await putInbox(this.db, { runId: id, kind: 'cancel', key: `cancel ${id}` })
   }
 
   place(name: string): { dir: string; name: string } {

@@ -74,9 +74,15 @@ export async function openImagesApi(limits: Partial<HttpLimits> = {}): Promise<I
     endpoints: [...definitions.endpoints.values()].map((endpoint) => ({ endpoint, file: 'workflows/api.ts' })),
     capabilities,
     startRun: (workflow, params, { idempotencyKey }) =>
-      startRun({ db, random: Math.random, now: systemClock.now }, manifest.hash, workflow, params, idempotencyKey),
+      startRun(
+        { db, random: Math.random, now: systemClock.now },
+        { name: workflow.name, version: manifest.hash },
+        params,
+        idempotencyKey,
+      ),
     identify: (_, value) => identityOf(value),
     clock: systemClock,
+    random: Math.random,
     version: '0.0.0-test',
     allowedHosts: [],
     log,

@@ -2,7 +2,8 @@
 import { execFile, spawn } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -125,19 +126,23 @@ it('brings its types', async () => {
   })
 })
 
+function untilReady(server: { readonly stderr: Readable }, ended: Promise<number | null>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let told = ''
+    server.stderr.setEncoding('utf8').on('data', (text: string) => {
+      told += text
+      if (/ready at http/.test(told)) resolve()
+    })
+    void ended.then((code) => reject(new Error(`it ended with ${code}: ${told}`)))
+  })
+}
+
 it('starts, runs a workflow, and stops', async () => {
   const bin = join(project, 'node_modules', '.bin', 'sluice')
   const server = spawn(bin, ['dev', '--port', '0'], { cwd: project, env, stdio: ['ignore', 'ignore', 'pipe'] })
   const ended = new Promise<number | null>((resolve) => server.on('exit', resolve))
   try {
-    await new Promise<void>((resolve, reject) => {
-      let told = ''
-      server.stderr.setEncoding('utf8').on('data', (text: string) => {
-        told += text
-        if (/ready at http/.test(told)) resolve()
-      })
-      void ended.then((code) => reject(new Error(`it ended with ${code}: ${told}`)))
-    })
+    await untilReady(server, ended)
     const finished = await sluice('run', 'hello', '-p', 'name=ada', '--wait', '--json')
     expect(finished).toMatchObject({ code: 0, stderr: '' })
     expect(JSON.parse(finished.stdout)).toMatchObject({
@@ -155,6 +160,30 @@ it('starts, runs a workflow, and stops', async () => {
       code: 3,
       stderr: expect.stringContaining('Start it with: sluice dev'),
     })
+  } finally {
+    server.kill('SIGKILL')
+  }
+})
+
+it('makes a project whose types are right, whose test passes, and whose workflow runs', async () => {
+  const bin = join(project, 'node_modules', '.bin', 'sluice')
+  const made = join(root, 'made')
+  await run(bin, ['init', 'made'], { cwd: root, env })
+  await symlink(join(project, 'node_modules'), join(made, 'node_modules'))
+  const bins = [join(made, 'node_modules/.bin'), join(repository, 'node_modules/.bin'), env.PATH]
+  const npm = (...args: string[]) => run('npm', args, { cwd: made, env: { ...env, PATH: bins.join(delimiter) } })
+  expect((await npm('test')).stdout).toMatch(/pass 3\b/)
+  const tried = await run(bin, ['test', 'hello', '-p', 'name=Ada', '--json'], { cwd: made, env })
+  expect(JSON.parse(tried.stdout)).toMatchObject({ state: 'success', result: { letters: 11 } })
+  await npm('run', 'check')
+  const server = spawn(bin, ['dev', '--port', '0'], { cwd: made, env, stdio: ['ignore', 'ignore', 'pipe'] })
+  const ended = new Promise<number | null>((resolve) => server.on('exit', resolve))
+  try {
+    await untilReady(server, ended)
+    const finished = await run(bin, ['run', 'hello', '-p', 'name=ada', '--wait', '--json'], { cwd: made, env })
+    expect(JSON.parse(finished.stdout)).toMatchObject({ state: 'success', tasks: { success: 2 } })
+    await run(bin, ['stop'], { cwd: made, env })
+    expect(await ended).toBe(0)
   } finally {
     server.kill('SIGKILL')
   }

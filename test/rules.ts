@@ -19,6 +19,7 @@ const floors: readonly (readonly string[])[] = [
   ['store', 'postgres', 'executors', 'connectors', 'objects'],
   ['engine', 'streams', 'observe', 'api'],
   ['app'],
+  ['testing'],
   ['cli'],
 ]
 

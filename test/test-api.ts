@@ -101,9 +101,10 @@ export async function openTestApi(db: Database, wishes: TestApiWishes = {}): Pro
   const api = await openApi({
     manifest: () => manifest,
     capabilities: (signal) => ({ log, signal }) as unknown as Capabilities,
-    startRun: (workflow, params, options) => startRun(db, manifest, workflow, params, options.idempotencyKey),
+    startRun: ({ name }, params, options) => startRun(db, manifest, name, params, options.idempotencyKey),
     identify: (_, value) => identityOf(value),
     clock: systemClock,
+    random: Math.random,
     version: '0.0.0-test',
     allowedHosts: [],
     log,

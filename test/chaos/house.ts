@@ -131,7 +131,9 @@ export class House {
 
   /** JSON of the API. @throws Error when there is no answer in time, or it is a problem. */
   async ask<Answer>(path: string, init: RequestInit = {}): Promise<Answer> {
-    const response = await fetch(this.url + path, { signal: AbortSignal.timeout(10_000), ...init })
+    const send = () => fetch(this.url + path, { signal: AbortSignal.timeout(10_000), ...init })
+    // The first one may go out on a connection that is kept open to a process which was killed meanwhile.
+    const response = await (init.method === undefined ? send().catch(send) : send())
     const answer = (await response.json()) as Answer & { detail?: string }
     if (!response.ok) throw new Error(`${path}: ${response.status} ${answer.detail}`)
     return answer

@@ -60,12 +60,13 @@ async function ofAnAction(): Promise<Documents<Counted>> {
   const nothing = () => {}
   const store = openFiles(join(folder, 'objects'))
   const direct = { db: faulty, store, connections: parseConnections({}), secrets: parseSecrets({}), claimant: 'test' }
+  const unused = { logs: undefined as never, progress: undefined as never, lineage: undefined as never }
   const { call } = attemptEvents(
-    { direct, logs: undefined as never, progress: undefined as never, redact: (text) => text, note: nothing },
+    { direct, ...unused, redact: (text) => text, note: nothing },
     { ended: nothing, batchEnded: nothing },
   )
   const attempt = {
-    ...{ runId, node: 0, mapIndex: -1, attempt: 1, nodeId: 'load', args: '{}', timeoutMs: 60_000 },
+    ...{ runId, node: 0, mapIndex: -1, attempt: 1, nodeId: 'load', args: '{}', timeoutMs: 60_000, logicalTime: null },
     ...{ workflow: 'catalog', version: testManifest.hash },
   }
   const remote = new RemoteCalls((message) => {

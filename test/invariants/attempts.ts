@@ -2,7 +2,10 @@
 import { always, type Invariant } from './breach.ts'
 
 export const attemptInvariants: readonly Invariant[] = [
-  /** 2. The attempts of a task are numbered from 1 without a gap, and an end bears the number of what it ends. */
+  /**
+   * 2. The attempts of a task are numbered from 1 without a gap, also over a clear, and an end bears the number of what it
+   * ends. A wait of the engine is an attempt from its beginning on.
+   */
   always(
     2,
     'attempts.numbers',
@@ -12,7 +15,8 @@ export const attemptInvariants: readonly Invariant[] = [
          min(seq) over (partition by run_id) > 1 as headless
        from sluice.transitions where node >= 0
      ) t
-     where attempt <> coalesce(before, 0) + case when to_state = 'running' then 1 else 0 end and not (before is null and headless)`,
+     where attempt <> coalesce(before, 0) + case when to_state = 'running' or (to_state = 'deferred' and from_state <> 'running') then 1 else 0 end
+       and not (before is null and headless)`,
   ),
 
   /** 6. A workflow with a number of workers never has more attempts of one run at once. */
@@ -34,47 +38,63 @@ export const attemptInvariants: readonly Invariant[] = [
      from live where attempts > workers group by run_id, workers`,
   ),
 
-  /** 7. A task's losses are those of its log. */
+  /** 7. A task's losses and waits are those of its log, since it was last cleared; so are the attempts of before. */
   always(
     7,
     'attempts.losses',
-    `with counted as (
-       select run_id, node, map_index, min(seq) as first,
-         count(*) filter (where to_state in ('up_for_retry', 'failed') and detail like 'RUNNER\\_LOST: %') as losses
-       from sluice.transitions where node >= 0 group by run_id, node, map_index
+    `with told as (
+       select *, max(seq) filter (where to_state = 'none') over (partition by run_id, node, map_index) as cleared
+       from sluice.transitions where node >= 0
+     ), counted as (
+       select run_id, node, map_index,
+         count(*) filter (where seq > coalesce(cleared, 0) and to_state in ('up_for_retry', 'failed')
+           and detail like 'RUNNER\\_LOST: %') as losses,
+         count(*) filter (where seq > coalesce(cleared, 0) and from_state = 'running' and to_state = 'deferred') as waits,
+         coalesce(max(attempt) filter (where to_state = 'none'), 0) as base
+       from told group by run_id, node, map_index
      ), heads as (
        select run_id, min(seq) > 1 as headless from sluice.transitions group by run_id
      )
-     select format('task %s/%s/%s counts %s losses; its log has %s', t.run_id, t.node, t.map_index, t.losses, c.losses) as what
+     select format('task %s/%s/%s counts %s losses, %s waits, %s attempts before its clear; its log has %s, %s, %s',
+       t.run_id, t.node, t.map_index, t.losses, t.waits, t.base, c.losses, c.waits, c.base) as what
      from sluice.tasks t join counted c using (run_id, node, map_index) join heads h using (run_id)
-     where t.losses <> c.losses and not h.headless`,
+     where (t.losses <> c.losses or t.waits <> c.waits or t.base <> c.base) and not h.headless`,
   ),
 
-  /** 7. Failures stay within the author's policy and losses within ours; neither ends a task before its policy does. */
+  /**
+   * 7. Failures stay within the author's policy and losses within ours; neither ends a task before its policy does. Where errors
+   * have policies of their own, the widest and the narrowest hold: the log does not tell the class of an error.
+   */
   always(
     7,
     'attempts.policy',
     `with policies as (
        select v.hash as version, w.value ->> 'name' as workflow, n.ordinality - 1 as node,
-         (n.value -> 'retry' ->> 'attempts')::int as attempts
+         greatest((n.value -> 'retry' ->> 'attempts')::int, own.most) as most, least((n.value -> 'retry' ->> 'attempts')::int, own.least) as least
        from sluice.versions v, json_array_elements(v.manifest -> 'workflows') w,
-         json_array_elements(w.value -> 'nodes') with ordinality n
+         json_array_elements(w.value -> 'nodes') with ordinality n,
+         lateral (select max((e.value ->> 'attempts')::int) as most, min((e.value ->> 'attempts')::int) as least
+           from json_each(coalesce(n.value -> 'retry' -> 'errors', '{}')) e) own
+     ), told as (
+       select *, max(seq) filter (where to_state = 'none') over (partition by run_id, node, map_index) as cleared
+       from sluice.transitions where node >= 0
      ), ends as (
        select t.run_id, t.node, t.map_index,
          count(*) filter (where lost) as losses, count(*) filter (where lost and to_state = 'up_for_retry') as retried_losses,
          count(*) filter (where not lost) as failures, count(*) filter (where not lost and to_state = 'up_for_retry') as retried,
-         max(split_part(detail, ':', 1)) filter (where to_state = 'failed') as gave_up
-       from sluice.transitions t, lateral (select coalesce(t.detail like 'RUNNER\\_LOST: %', false) as lost) l
-       where t.node >= 0 and t.from_state = 'running' and t.to_state in ('up_for_retry', 'failed')
+         max(split_part(detail, ':', 1)) filter (where to_state = 'failed' and detail not like 'TIMEOUT: the time limit of the task%'
+           and from_state = 'running') as gave_up
+       from told t, lateral (select coalesce(t.detail like 'RUNNER\\_LOST: %', false) as lost) l
+       where t.seq > coalesce(t.cleared, 0) and t.from_state in ('running', 'deferred') and t.to_state in ('up_for_retry', 'failed')
        group by 1, 2, 3
      )
-     select format('task %s/%s/%s failed %s times (%s tried again) and lost its runner %s times (%s tried again), %s; %s attempts are allowed',
+     select format('task %s/%s/%s failed %s times (%s tried again) and lost its runner %s times (%s tried again), %s; %s to %s attempts are allowed',
        e.run_id, e.node, e.map_index, e.failures, e.retried, e.losses, e.retried_losses,
-       coalesce('and gave up with ' || e.gave_up, 'and goes on'), p.attempts) as what
+       coalesce('and gave up with ' || e.gave_up, 'and goes on'), p.least, p.most) as what
      from ends e join sluice.runs r on r.id = e.run_id
      join policies p on p.version = r.version and p.workflow = r.workflow and p.node = e.node
-     where e.failures > p.attempts or e.retried > p.attempts - 1 or e.losses > 10 or e.retried_losses > 9
-       or (e.gave_up in ('ACTION_FAILED', 'TIMEOUT') and e.failures < p.attempts)
+     where e.failures > p.most or e.retried > p.most - 1 or e.losses > 10 or e.retried_losses > 9
+       or (e.gave_up in ('ACTION_FAILED', 'TIMEOUT') and e.failures < p.least)
        or (e.gave_up = 'RUNNER_LOST' and e.losses < 10)`,
   ),
 

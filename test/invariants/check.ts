@@ -22,7 +22,9 @@
 import type { Database, Session } from '../../src/ports/database.ts'
 import { attemptInvariants } from './attempts.ts'
 import type { Breach, CheckOptions, Invariant, Snapshot } from './breach.ts'
+import { datasetInvariants } from './datasets.ts'
 import { ledgerInvariants } from './ledger.ts'
+import { limitInvariants } from './limits.ts'
 import { memoryInvariants } from './memory.ts'
 import { objectInvariants } from './objects.ts'
 import { planInvariants } from './plans.ts'
@@ -32,6 +34,7 @@ import { runInvariants } from './runs.ts'
 import { secretInvariants } from './secrets.ts'
 import { taskInvariants } from './tasks.ts'
 import { topicInvariants } from './topics.ts'
+import { waitInvariants } from './waits.ts'
 
 export type { Breach, CheckOptions } from './breach.ts'
 export { Memory } from './memory.ts'
@@ -41,12 +44,15 @@ const invariants: readonly Invariant[] = [
   ...taskInvariants,
   ...attemptInvariants,
   ...ruleInvariants,
+  ...waitInvariants,
   ...planInvariants,
   ...topicInvariants,
   ...ledgerInvariants,
   ...objectInvariants,
+  ...datasetInvariants,
   ...secretInvariants,
   ...processInvariants,
+  ...limitInvariants,
   ...memoryInvariants,
 ]
 

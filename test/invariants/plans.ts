@@ -12,7 +12,7 @@ export const planInvariants: readonly Invariant[] = [
     `with clocked as (
        select distinct w.value ->> 'name' as workflow, p.value ->> 'name' as plan
        from sluice.versions v, json_array_elements(v.manifest -> 'workflows') w, json_array_elements(w.value -> 'plans') p
-       where p.value ->> 'kind' = 'cron'
+       where p.value ->> 'kind' in ('cron', 'interval')
      )
      select format('tick %s of %s by %s (%s): its run is %s (by %s at %s)', t.logical_time, t.workflow, t.plan, t.outcome,
        coalesce(t.run_id::text, 'none') || case when r.id is null then ', not there' else '' end, r.plan, r.logical_time) as what
@@ -20,14 +20,16 @@ export const planInvariants: readonly Invariant[] = [
      left join clocked c on c.workflow = t.workflow and c.plan = t.plan
      where (t.run_id is null) <> (t.outcome = 'skipped')
        or (t.run_id is not null and r.id is null and t.at > sluice.sluice_now() - $1 * interval '1 ms')
-       or r.workflow <> t.workflow or r.plan <> t.plan or r.logical_time <> t.logical_time
+       or r.workflow <> t.workflow or r.logical_time <> t.logical_time
+       or r.plan <> t.plan || coalesce('#' || r.backfill_id, '')
        or (r.id is not null and r.logical_time is null and c.plan is not null)`,
     history,
   ),
 
   /**
    * 10. What became of a tick is what its plan's catch-up says. One is on time up to a minute after its own; up to five
-   * are given to the process that handled it, which may have been held up. Plans whose catch-up was changed are left out.
+   * are given to the process that handled it, which may have been held up. Plans whose catch-up was changed are left out,
+   * and ticks that a backfill ran.
    */
   always(
     10,
@@ -35,16 +37,17 @@ export const planInvariants: readonly Invariant[] = [
     `with policies as (
        select w.value ->> 'name' as workflow, p.value ->> 'name' as plan, min(p.value ->> 'catchUp') as catch_up
        from sluice.versions v, json_array_elements(v.manifest -> 'workflows') w, json_array_elements(w.value -> 'plans') p
-       where p.value ->> 'kind' = 'cron'
+       where p.value ->> 'kind' in ('cron', 'interval')
        group by 1, 2 having count(distinct p.value ->> 'catchUp') = 1
      ), judged as (
        select t.*, p.catch_up, lead(t.logical_time) over (partition by t.workflow, t.plan order by t.logical_time) as next
        from sluice.ticks t join policies p using (workflow, plan)
+       where coalesce(t.reason, '') not like 'backfill %'
      )
      select format('tick %s of %s by %s was %s (%s) at %s; its catch-up is %s, the next tick %s', logical_time, workflow, plan,
        outcome, reason, at, catch_up, coalesce(next::text, 'is not there')) as what
      from judged
-     where coalesce(reason, '') not like 'the workflow is paused%' and (
+     where coalesce(reason, '') !~ '^(the workflow is paused|its parameters do not fit)|catch-up starts the newest' and (
        (outcome = 'caught_up' and catch_up <> 'all')
        or (outcome = 'late' and (catch_up = 'none' or next <= at - interval '5 minutes'))
        or (outcome = 'skipped' and (catch_up = 'all' or at < logical_time + interval '50 s'
@@ -53,13 +56,13 @@ export const planInvariants: readonly Invariant[] = [
     ({ graceMs = defaultGraceMs }) => [graceMs],
   ),
 
-  /** 10. A run that a plan started has its tick. */
+  /** 10. A run that a plan started has its tick. That of a backfill may be a tick which has had a run before. */
   always(
     10,
     'ticks.of-run',
     `select format('run %s of %s by %s at %s has %s ticks', r.id, r.workflow, r.plan, r.logical_time, count(t.run_id)) as what
      from sluice.runs r left join sluice.ticks t on t.run_id = r.id
-     where r.plan <> 'manual' and r.created_at > sluice.sluice_now() - $1 * interval '1 ms'
+     where r.plan <> 'manual' and r.parent_run_id is null and r.retry_of is null and r.backfill_id is null and r.created_at > sluice.sluice_now() - $1 * interval '1 ms'
      group by r.id having count(t.run_id) <> 1`,
     history,
   ),
@@ -68,8 +71,8 @@ export const planInvariants: readonly Invariant[] = [
   always(
     10,
     'ticks.row',
-    `select format('%s ticks of %s by %s at %s', count(*), workflow, plan, logical_time) as what
-     from sluice.ticks group by workflow, plan, logical_time having count(*) > 1
+    `select format('%s ticks of %s by %s at %s for %s', count(*), workflow, plan, logical_time, event) as what
+     from sluice.ticks group by workflow, plan, logical_time, event having count(*) > 1
      union all
      select format('tick %s of %s by %s was handled early, at %s', logical_time, workflow, plan, at)
      from sluice.ticks where at < logical_time - interval '1 s'
@@ -116,7 +119,8 @@ const plansStatement = statement<Plan>(
      select workflow, plan, min(pattern) as pattern, min(timezone) as timezone from defined group by workflow, plan having count(*) = 1
    )
    select a.*, c.since, sluice.sluice_now() as now,
-     (select min(t.logical_time) from sluice.ticks t where t.workflow = a.workflow and t.plan = a.plan) as first,
+     (select min(t.logical_time) from sluice.ticks t where t.workflow = a.workflow and t.plan = a.plan
+       and coalesce(t.reason, '') not like 'backfill %') as first,
      (select array_agg((extract(epoch from t.logical_time) * 1000)::float8) from sluice.ticks t where t.workflow = a.workflow and t.plan = a.plan) as ticks,
      exists (select from sluice.nodes n where n.kind = 'engine' and n.lease_until > sluice.sluice_now()
        and n.started_at < sluice.sluice_now() - $1 * interval '1 ms') as watched

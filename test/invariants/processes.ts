@@ -13,7 +13,7 @@ export const processInvariants: readonly Invariant[] = [
 ]
 
 /** One that has ended and was not waited for yet does nothing any more. */
-function isAlive(pid: number): boolean {
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
     return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))

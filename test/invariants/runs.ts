@@ -40,10 +40,12 @@ export const runInvariants: readonly Invariant[] = [
     'runs.ended-by-owner',
     `select format('run %s became %s by a write of epoch %s, and has epoch %s', r.id, t.to_state, t.attempt, r.epoch) as what
      from sluice.transitions t join sluice.runs r on r.id = t.run_id
-     where t.node = -1 and t.to_state in ('success', 'failed', 'cancelled') and t.to_state = r.state and t.attempt <> r.epoch`,
+     where t.node = -1 and t.to_state in ('success', 'failed', 'cancelled') and t.to_state = r.state and t.attempt <> r.epoch
+       -- Of a run that was cleared and ran again, the last end.
+       and t.seq = r.seq`,
   ),
 
-  /** 4. A run goes only along legal edges; none leads out of an end. */
+  /** 4. A run goes only along legal edges; none leads out of an end but a clear, which says who wanted it. */
   always(
     4,
     'runs.edges',
@@ -51,7 +53,8 @@ export const runInvariants: readonly Invariant[] = [
      from sluice.transitions
      where node = -1 and (from_state, to_state) not in (
        ('queued', 'running'), ('queued', 'failed'), ('queued', 'cancelled'),
-       ('running', 'success'), ('running', 'failed'), ('running', 'cancelled'))`,
+       ('running', 'success'), ('running', 'failed'), ('running', 'cancelled'))
+       and not (to_state = 'queued' and coalesce(detail, '') like 'cleared by %' and from_state in ('success', 'failed', 'cancelled'))`,
   ),
 
   /** 4. The log of a run is numbered from 1 up to the run's own number. Whole days of an ended run may be gone. */

@@ -13,7 +13,7 @@ export const taskInvariants: readonly Invariant[] = [
      where token is not null group by token having count(*) > 1`,
   ),
 
-  /** 4. A task goes only along legal edges; none leads out of an end. */
+  /** 4. A task goes only along legal edges; none leads out of an end but a clear, which says who wanted it. */
   always(
     4,
     'tasks.edges',
@@ -21,7 +21,7 @@ export const taskInvariants: readonly Invariant[] = [
      from sluice.transitions
      where node >= 0 and (from_state, to_state) not in (
        ('none', 'scheduled'), ('none', 'queued'), ('none', 'running'), ('none', 'skipped'), ('none', 'upstream_failed'),
-       ('none', 'cancelled'), ('none', 'removed'),
+       ('none', 'cancelled'), ('none', 'removed'), ('none', 'deferred'), ('none', 'success'), ('none', 'failed'),
        ('scheduled', 'queued'), ('scheduled', 'running'), ('scheduled', 'skipped'), ('scheduled', 'upstream_failed'),
        ('scheduled', 'failed'), ('scheduled', 'cancelled'), ('scheduled', 'removed'),
        ('queued', 'running'), ('queued', 'scheduled'), ('queued', 'failed'), ('queued', 'cancelled'),
@@ -30,7 +30,9 @@ export const taskInvariants: readonly Invariant[] = [
        ('deferred', 'scheduled'), ('deferred', 'running'), ('deferred', 'success'), ('deferred', 'skipped'),
        ('deferred', 'up_for_retry'), ('deferred', 'failed'), ('deferred', 'cancelled'),
        ('up_for_retry', 'scheduled'), ('up_for_retry', 'queued'), ('up_for_retry', 'running'), ('up_for_retry', 'failed'),
-       ('up_for_retry', 'cancelled'))`,
+       ('up_for_retry', 'deferred'), ('up_for_retry', 'cancelled'))
+       and not (to_state = 'none' and coalesce(detail, '') like 'cleared by %'
+         and from_state in ('success', 'failed', 'skipped', 'upstream_failed', 'cancelled', 'removed'))`,
   ),
 
   /** 4. Each row of the log begins where the one before it of the same task or run ended. */
@@ -64,7 +66,9 @@ export const taskInvariants: readonly Invariant[] = [
        coalesce(c.state, 'not there'), c.attempt, coalesce(l.to_state, 'not there'), l.attempt) as what
      from current c full join last l using (run_id, node, map_index) left join heads h using (run_id)
      where (c.state is distinct from l.to_state or c.attempt is distinct from l.attempt)
-       and not (l.to_state is null and coalesce(h.headless, false))`,
+       and not (l.to_state is null and coalesce(h.headless, false))
+       -- The row of what had not begun goes when it is cleared.
+       and not (c.state is null and l.to_state = 'none' and l.attempt = 0)`,
   ),
 
   /** 4. What a task's row says fits its state. */
@@ -75,11 +79,35 @@ export const taskInvariants: readonly Invariant[] = [
        state, attempt, case when result is null then 'none' else 'there' end, retry_at, started_at, finished_at) as what
      from sluice.tasks
      where (finished_at is not null) <> (state in ('success', 'failed', 'skipped', 'upstream_failed', 'cancelled', 'removed'))
-       or (retry_at is not null) <> (state = 'up_for_retry')
-       or (result is not null) <> (state = 'success')
-       or (started_at is not null) <> (attempt > 0)
-       or (attempt = 0 and state in ('running', 'up_for_retry', 'success', 'failed', 'deferred'))
-       or losses < 0 or losses > attempt or finished_at < started_at`,
+       or (retry_at is not null and state not in ('up_for_retry', 'deferred')) or (retry_at is null and state = 'up_for_retry')
+       or (result is not null) <> (state = 'success') or (wait is not null) and state not in ('deferred', 'success', 'failed', 'skipped', 'cancelled')
+       or (wait is null and state = 'deferred')
+       or (started_at is not null) <> (attempt > base) or (first_started_at is not null) <> (attempt > base)
+       or first_started_at > started_at + interval '1 s'
+       or (attempt = base and state in ('running', 'up_for_retry', 'deferred')) or (attempt > base and state = 'none')
+       or base < 0 or losses < 0 or waits < 0 or losses + waits > attempt - base or finished_at < started_at`,
+  ),
+
+  /** 4. What the engine decides has no attempt in a runner, and what a runner does has no end without one. */
+  always(
+    4,
+    'tasks.kinds',
+    `with nodes as (
+       select v.hash as version, w.value ->> 'name' as workflow, n.ordinality - 1 as node,
+         coalesce(n.value ->> 'kind', 'action') as kind
+       from sluice.versions v, json_array_elements(v.manifest -> 'workflows') w,
+         json_array_elements(w.value -> 'nodes') with ordinality n
+     )
+     select format('task %s/%s/%s, of the kind %s, goes from %s to %s', t.run_id, t.node, t.map_index, n.kind, t.from_state, t.to_state) as what
+     from sluice.transitions t join sluice.runs r on r.id = t.run_id
+     join nodes n on n.version = r.version and n.workflow = r.workflow and n.node = t.node
+     where t.node >= 0 and (
+       (t.to_state = 'running' and n.kind <> 'action')
+       or (t.from_state = 'none' and t.to_state = 'deferred' and n.kind not in ('wait', 'approval', 'workflow'))
+       or (t.from_state = 'none' and t.to_state = 'success' and n.kind not in ('branch', 'wait'))
+       or (t.from_state = 'none' and t.to_state = 'failed' and n.kind not in ('branch', 'wait', 'approval'))
+       or (t.from_state = 'deferred' and t.to_state in ('success', 'skipped') and n.kind = 'action')
+       or (t.to_state = 'removed' and t.map_index < 0))`,
   ),
 
   /** 4. Tasks are those of the workflow: the node exists, and a mapped one has as many tasks as its list has items. */
@@ -99,7 +127,7 @@ export const taskInvariants: readonly Invariant[] = [
      where n.node is null
        or (not n.mapped and (t.map_index <> -1 or m.width is not null))
        or (n.mapped and t.map_index = -1 and t.attempt > 0)
-       or (n.mapped and t.map_index >= 0 and (m.width is null or t.map_index >= m.width))
+       or (n.mapped and t.map_index >= 0 and (m.width is null or t.map_index >= m.width) and t.state not in ('none', 'removed'))
        or t.map_index < -1`,
   ),
 

@@ -14,7 +14,7 @@ export interface SeededBug {
   readonly scenario: Scenario
 }
 
-export const scenarios = ['batch', 'plans', 'streams', 'objects', 'secrets'] as const
+export const scenarios = ['batch', 'semantics', 'plans', 'streams', 'objects', 'secrets'] as const
 export type Scenario = (typeof scenarios)[number]
 
 export const bugs: readonly SeededBug[] = [
@@ -38,8 +38,8 @@ export const bugs: readonly SeededBug[] = [
     name: 'a retry is not set down for its time',
     invariant: 9,
     file: 'src/engine/own-runs.ts',
-    find: 'for (const retry of after.retries) this.due.add(',
-    replace: 'for (const retry of after.retries.slice(1)) this.due.add(',
+    find: 'for (const { at, what } of after.later) this.due.add(',
+    replace: 'for (const { at, what } of after.later.slice(1)) this.due.add(',
     scenario: 'batch',
   },
   {
@@ -72,8 +72,8 @@ export const bugs: readonly SeededBug[] = [
     name: 'a retry is counted as one attempt less',
     invariant: 7,
     file: 'src/core/retry.ts',
-    find: "if (attemptsMade >= policy.attempts) return 'exhausted'",
-    replace: "if (attemptsMade > policy.attempts) return 'exhausted'",
+    find: "if (attemptsMade >= attempts) return 'exhausted'",
+    replace: "if (attemptsMade > attempts) return 'exhausted'",
     scenario: 'batch',
   },
   {
@@ -87,9 +87,9 @@ export const bugs: readonly SeededBug[] = [
   {
     name: 'a workflow has one attempt more at once than it has workers',
     invariant: 6,
-    file: 'src/engine/owned-run.ts',
-    find: 'this.live < (this.workflow.workers ?? Number.POSITIVE_INFINITY)',
-    replace: 'this.live <= (this.workflow.workers ?? Number.POSITIVE_INFINITY)',
+    file: 'src/core/limits.ts',
+    find: 'isOver(limit) || limit.granted - limit.inUse < amount) return false',
+    replace: 'isOver(limit) || limit.granted - limit.inUse < amount - 1) return false',
     scenario: 'batch',
   },
   {

@@ -32,6 +32,7 @@
  * | scenario | what happens in it |
  * |----------|--------------------|
  * | batch    | Two engines with real runners at work on workflows with every trigger rule, stages, maps (also an empty one), limits of workers, retries, durable steps, publishing. While nothing fails, nothing may lose its runner, and what is published twice is there once. Then: a runner that exits, a task that waits for its retry, cancels of runs that run, wait or have half ended; an engine that was taken for dead and whose write arrives late, and an attempt of its that publishes, puts, and ends a step when another is live; an engine that dies with a graph half done and retries to come, and one that takes over. The workflows are those of test/programs/seeded-project. |
+ * | semantics | One engine, then another: branches in branches and short-circuits, runs in runs and a body per item (70 of them), approvals that are answered, refused and late, timers, a sensor, a nap, set-ups with work and teardowns that fail, skips, policies per error, time limits of a task and a run. While nothing fails; then cancels of what waits, has started runs, has something to tear down; then an engine that dies with all of it half done; then clears. The workflows are those of test/programs/seeded-semantics. |
  * | plans    | Three cron plans (catch-up all, last, none) that nobody followed for 31 minutes, a paused workflow with a plan in another time zone, two engines at once, a transaction that fails after the ticks were written; files that arrive, and change. |
  * | streams  | Two streams of two partitions, one that keeps the order of its keys and one that is distinct: records that are written, merged, rejected, filtered, tried again, slow, or die; ids published twice; kills before and after commits; shards taken over while their holder is in the middle of a commit that arrives later; dead letters replayed while they still fail, and when they do not; each record that led to a document is merged into it once; the ledger folded at the end. |
  * | objects  | Results that become objects, documents that name objects, equal bytes put twice; runs with lists, durable steps, progress and cancels; sweeps at once with them; claims, references, releases, runs that are deleted, and sweeps after that: what is needed stays, what is not goes. |
@@ -59,18 +60,18 @@ export const moreBugs: readonly SeededBug[] = [
     scenario: 'batch',
   },
   {
-    name: 'what an adopted run has under way does not count among its workers',
+    name: 'what a run has under way does not count among its workers',
     invariant: 6,
-    file: 'src/engine/own-runs.ts',
-    find: `      run.live = restored.running.length
-`,
-    replace: '',
+    file: 'src/core/limits.ts',
+    find: `      limit.inUse += amount
+      limit.holders.set(token, amount)`,
+    replace: '      limit.holders.set(token, amount)',
     scenario: 'batch',
   },
   {
     name: 'a lost runner is weighed against the policy of losses, and not written down',
     invariant: 7,
-    file: 'src/core/advance.ts',
+    file: 'src/core/task-ends.ts',
     find: `    live.losses += 1
     return nextAfterLoss(live.losses, now, random)`,
     replace: '    return nextAfterLoss(live.losses + 1, now, random)',
@@ -87,16 +88,8 @@ export const moreBugs: readonly SeededBug[] = [
   {
     name: 'the end of a run forgets the task that waited for its retry when it was cancelled',
     invariant: 8,
-    file: 'src/core/advance.ts',
-    find: `      decision.transitions.push({
-        node,
-        mapIndex,
-        attempt: live.attempt,
-        from: 'up_for_retry',
-        to: 'cancelled',
-        token: 0,
-        losses: live.losses,
-      })
+    file: 'src/core/stop-run.ts',
+    find: `      decision.transitions.push({ node, mapIndex, attempt, from, to: 'cancelled', token: 0, losses })
 `,
     replace: '',
     scenario: 'batch',
@@ -321,7 +314,7 @@ create index topic_ids_of_topic on sluice.topic_ids (topic, id);`,
   {
     name: 'runs of plans bear no logical time, so that nothing makes them unique',
     invariant: 10,
-    file: 'src/engine/fire-plans.ts',
+    file: 'src/store/plans.ts',
     find: `    plan: entry.plan,
     logicalTime,`,
     replace: `    plan: entry.plan,
@@ -401,8 +394,8 @@ create index topic_ids_of_topic on sluice.topic_ids (topic, id);`,
     name: 'the sequence is the only guard of the writes of a run',
     invariant: 3,
     file: 'src/store/transitions.ts',
-    find: 'on r.id = g.id and r.node_id = $1 and r.epoch = g.epoch and r.seq = g.seq',
-    replace: 'on r.id = g.id and $1::uuid is not null and r.seq = g.seq',
+    find: 'r.id = g.id and r.node_id = $1 and r.epoch = g.epoch and r.seq = g.seq',
+    replace: 'r.id = g.id and $1::uuid is not null and r.seq = g.seq',
     scenario: 'batch',
   },
 ]

@@ -46,7 +46,7 @@ export function watched(session: Session, pass: <T>(sql: Statement, go: () => Pr
 export function heldUp(gate: Gate, others: 'pass' | 'fail'): (db: Database) => Database {
   const pass = <T>(sql: Statement, go: () => Promise<T>): Promise<T> => {
     if (!gate.isShut) return go()
-    if (sql.name === 'transitions.commit_group') return gate.pass(go)
+    if (sql.name.startsWith('transitions.commit')) return gate.pass(go)
     return others === 'pass' ? go() : Promise.reject(cutOff())
   }
   return (db) => ({

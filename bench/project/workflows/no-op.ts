@@ -48,8 +48,14 @@ export const stages = workflow('stages', {
   },
 })
 
-export const single = workflow('single', {
+const stamp = action('stamp', {
+  output: z.object({ at: z.number() }),
+  run: () => ({ at: performance.timeOrigin + performance.now() }),
+})
+
+/** One task that says when its function began, in milliseconds since the epoch. */
+export const stamped = workflow('stamped', {
   define() {
-    noop({ n: 0 })
+    stamp()
   },
 })

@@ -1,0 +1,32 @@
+/**
+ * Random workflows over all that a workflow can be, played against crashes, zombies, lost answers and late messages: see
+ * `world.ts`. Many more: `npm run -s simulate -- --seeds 1000000`.
+ */
+import { describe, expect, it } from 'vitest'
+import { drawCase } from './plan.ts'
+import { playSeeds, told } from './seeds.ts'
+import { play } from './world.ts'
+
+/** How many are played: SIMULATED_SEEDS, default 10,000. */
+const seeds = Number(process.env.SIMULATED_SEEDS ?? 10_000)
+/** Each test plays a part, so that none comes near its time limit. */
+const parts = 10
+
+describe(`${seeds} simulated seeds`, () => {
+  for (let part = 0; part < parts; part += 1) {
+    const from = 1 + Math.floor((part * seeds) / parts)
+    const range = { from, seeds: 1 + Math.floor(((part + 1) * seeds) / parts) - from }
+    it(`from ${range.from} on have no violations`, { timeout: 300_000 }, async () => {
+      const [failure] = await playSeeds(range)
+      // To make it smaller takes seconds, which those who play fewer seeds do not want.
+      if (failure) expect.fail(process.env.SIMULATED_SEEDS === undefined ? await told(failure) : failure.message)
+    })
+  }
+})
+
+it('a seed draws the same case, and a case plays the same course', async () => {
+  for (const seed of [3, 17, 4_711]) {
+    expect(drawCase(seed)).toEqual(drawCase(seed))
+    expect(await play(drawCase(seed))).toEqual(await play(drawCase(seed)))
+  }
+})
