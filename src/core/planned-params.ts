@@ -7,6 +7,7 @@ import { faultsOf, unfitPart } from './input-faults.ts'
 import { localTime } from './local-time.ts'
 import type { WorkflowManifest } from './manifest.ts'
 import { previousTick, type Schedule } from './schedule.ts'
+import { follow } from './template.ts'
 
 /** The values that a template's fields stand for. */
 export interface Occasion {
@@ -64,15 +65,6 @@ export function fillTemplate(template: PlanTemplate, occasion: Occasion): unknow
   if ('$event' in object) return follow(occasion.event, object.$event as unknown as readonly string[])
   const fields = '$literal' in object ? (object.$literal as { readonly [key: string]: PlanTemplate }) : object
   return Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, fillTemplate(field, occasion)]))
-}
-
-function follow(value: unknown, path: readonly string[]): unknown {
-  let found = value
-  for (const key of path) {
-    if (found === null || typeof found !== 'object' || !Object.hasOwn(found, key)) return undefined
-    found = (found as { readonly [key: string]: unknown })[key]
-  }
-  return found
 }
 
 /** The fields of a tick (see sdk/plan-params.ts). The first tick of all begins one interval before, or with itself. */

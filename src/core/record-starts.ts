@@ -6,6 +6,7 @@
  *    `withinMs`, or when as much was read as can be: what lies behind would not be seen else.
  */
 import type { MatchValue, TopicRecordPlan } from '../sdk/plan.ts'
+import { follow } from './template.ts'
 
 export interface PublishedRecord {
   readonly partition: number
@@ -74,14 +75,5 @@ const oldest = (records: readonly PublishedRecord[]): number => Math.min(...reco
 function matches(match: TopicRecordPlan['match'], value: string): boolean {
   if (match === undefined) return true
   const record: unknown = JSON.parse(value)
-  return Object.entries(match).every(([path, wanted]) => wanted.includes(at(record, path.split('.')) as MatchValue))
-}
-
-function at(value: unknown, path: readonly string[]): unknown {
-  let found = value
-  for (const key of path) {
-    if (found === null || typeof found !== 'object' || !Object.hasOwn(found, key)) return undefined
-    found = (found as { readonly [key: string]: unknown })[key]
-  }
-  return found
+  return Object.entries(match).every(([path, wanted]) => wanted.includes(follow(record, path.split('.')) as MatchValue))
 }

@@ -24,7 +24,8 @@ function written(part: Template, lookup: Lookup): string {
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
-function follow(value: unknown, path: readonly string[]): unknown {
+/** What a path leads to inside of a value; undefined where it leads nowhere. */
+export function follow(value: unknown, path: readonly string[]): unknown {
   let found = value
   for (const key of path) {
     if (found === null || typeof found !== 'object' || !Object.hasOwn(found, key)) return undefined

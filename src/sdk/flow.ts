@@ -96,7 +96,7 @@ function lastOf(scope: Scope, first: number, end: number): number[] {
 /**
  * What `setup` makes is there while the tasks of `work` run, and `teardown` undoes it afterwards: it runs whenever the set-up
  * had succeeded and all of the work has ended, however, also when the run was cancelled or its time was over. How the
- * teardown ends does not change how the run ends.
+ * teardown ends does not change how the run ends; a stage that follows waits for it as for any task.
  */
 export function using<Made>(
   setup: () => Ref<Made>,
