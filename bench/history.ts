@@ -113,7 +113,7 @@ async function measure(sides: readonly Side[], when: 'before' | 'after', rounds:
   }
 }
 
-export async function fill(db: Database, tasks: number): Promise<void> {
+async function fill(db: Database, tasks: number): Promise<void> {
   const values: Record<string, string> = {
     $RUNS: String(Math.ceil(tasks / tasksOfRun) + 1),
     $NODE: `'${randomUUID()}'`,

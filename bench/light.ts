@@ -24,15 +24,17 @@ const makeRun = statement(
 
 export async function benchLight(rounds: number): Promise<Report> {
   const platform = await startPlatform(join(import.meta.dirname, 'project'))
-  const beside = await openBeside(platform.databaseUrl)
+  let beside: Database | undefined
   const ms = { trip: [], bare: [], hop: [], two: [], chain: [], forty: [], busy: [] } as Record<string, number[]>
   try {
+    beside = await openBeside(platform.databaseUrl)
+    const db = beside
     await platform.run('chain')
     for (let round = 0; round < rounds; round += 1) {
-      ms.trip!.push(await medianOf(commits, () => beside.query(roundTrip)))
-      ms.bare!.push(await medianOf(commits, () => beside.execute(bareCommit)))
-      ms.hop!.push(await hops(beside, 1))
-      ms.two!.push(await hops(beside, 2))
+      ms.trip!.push(await medianOf(commits, () => db.query(roundTrip)))
+      ms.bare!.push(await medianOf(commits, () => db.execute(bareCommit)))
+      ms.hop!.push(await hops(db, 1))
+      ms.two!.push(await hops(db, 2))
       ms.chain!.push((await platform.run('chain')).ranMs / 1_000)
       for (let time = 0; time < forties; time += 1) {
         const { createdMs, ranMs } = await platform.run('forty')
@@ -41,7 +43,7 @@ export async function benchLight(rounds: number): Promise<Report> {
       }
     }
   } finally {
-    await beside.close()
+    await beside?.close()
     await platform.stop()
   }
   const limit = median(ms.bare!)

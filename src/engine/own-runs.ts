@@ -378,10 +378,10 @@ export class OwnRuns {
       if (attempts.length > 0) this.dispatch(attempts, isolation)
     }
     if (after.kill.length > 0) this.parts.executor.cancel(after.kill)
-    if (!this.stopped) for (const { at, what } of after.later) this.due.add(at, { run, what })
-    const limit = run.workflow.timeoutMs
-    if (after.begun && limit !== undefined && !this.stopped)
-      this.due.add(this.parts.clock.now() + limit, { run, what: { kind: 'run-limit' } })
+    if (!this.stopped) {
+      for (const { at, what } of after.later) this.due.add(at, { run, what })
+      for (const { at, what } of run.limitsOf(after, this.parts.clock.now())) this.due.add(at, { run, what })
+    }
     this.clears.written(run)
     if (after.ended) {
       this.forget(run)

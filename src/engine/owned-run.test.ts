@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { node } from '../../test/run-plans.ts'
 import { compileGraph } from '../core/graph.ts'
 import type { NodeManifest, WorkflowManifest } from '../core/manifest.ts'
-import { newProgress } from '../core/run-progress.ts'
+import { newProgress, type RunEvent } from '../core/run-progress.ts'
+import { restoreProgress } from '../core/run-restore.ts'
 import type { OwnedRun as RunRow } from '../store/runs.ts'
 import { OwnedRun } from './owned-run.ts'
 
@@ -70,5 +71,50 @@ describe('a run in the memory of its owner', () => {
     run.take({ kind: 'resumed', node: 0, mapIndex: 3, attempt: 1, outcome }, 1_000, random)
     run.take({ kind: 'resumed', node: 0, mapIndex: 3, attempt: 1, outcome }, 1_000, random)
     expect([run.openChildren, run.canStart('engine')]).toEqual([63, true])
+  })
+
+  it('stops a task for its time when its rows say so too, however late its start was committed', () => {
+    const nodes = [node(0, { withinMs: 500 })]
+    const run = owned(nodes, { timeoutMs: 10_000 })
+    run.start('shared', { token: 7, now: 1_000, random })
+    const committed = 1_300
+    const limits = run.limitsOf(run.takeChange().after, committed)
+    expect(limits).toEqual([
+      { at: 1_800, what: { kind: 'task-limit', node: 0, mapIndex: -1 } },
+      { at: 11_300, what: { kind: 'run-limit' } },
+    ])
+    run.take(limits[0]!.what as RunEvent, 1_800, random)
+    const told = run.takeChange().after
+    expect(told.kill).toEqual([7])
+    expect(run.limitsOf(told, 1_800)).toEqual([])
+    // Now it is read again, and only then the attempt ends because it was told to.
+    const begun = { node: 0, mapIndex: -1, state: 'running', attempt: 1, losses: 0, waits: 0, base: 0 } as const
+    const rows = [{ ...begun, token: 7, result: null, retryAt: null, firstStartedAt: committed }]
+    const restored = restoreProgress(run.progress.graph, '{}', rows, [])
+    expect(restored.limits).toEqual([{ node: 0, mapIndex: -1, at: 1_800 }])
+    const again = new OwnedRun({ ...run.row, state: 'running' }, run.workflow, restored.progress)
+    for (const { at, ...task } of restored.limits)
+      if (at <= 1_800) again.take({ kind: 'task-limit', ...task }, 1_800, random)
+    again.take({ kind: 'ended', node: 0, mapIndex: -1, token: 7, outcome: { kind: 'cancelled' } }, 1_850, random)
+    expect(again.takeChange().change.transitions).toMatchObject([
+      { to: 'failed', error: 'TIMEOUT: the time limit of the task has passed' },
+    ])
+  })
+
+  it('counts the time of a task from its first start alone', () => {
+    const run = owned([node(0, { withinMs: 500, retry: { attempts: 3, baseMs: 10, maxMs: 10 } })])
+    const limitsOfStart = (token: number) => {
+      run.addReady({ node: 0, first: -1, last: -1 })
+      run.start('shared', { token, now: 1_000, random })
+      return run.limitsOf(run.takeChange().after, 1_000)
+    }
+    expect(limitsOfStart(7)).toHaveLength(1)
+    run.take(
+      { kind: 'ended', node: 0, mapIndex: -1, token: 7, outcome: { kind: 'lost', reason: 'gone' } },
+      1_000,
+      random,
+    )
+    expect(limitsOfStart(8)).toEqual([])
+    expect(run.isLive(0, -1, 8)).toBe(true)
   })
 })

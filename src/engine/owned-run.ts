@@ -40,12 +40,22 @@ export interface AfterCommit {
   readonly later: { readonly at: number; readonly what: Later }[]
   /** Attempts whose ends the change writes. Until it is committed nobody else knows of them. */
   readonly ends: { readonly token: number; readonly outcome: Outcome }[]
+  /** Tasks that begin with the change, and have a limit of time over all their attempts. */
+  readonly timed: ReadyTask[]
   /** The run begins with the change: from now on its time counts. */
   begun: boolean
   ended: boolean
 }
 
-const nothing = (): AfterCommit => ({ starts: [], kill: [], later: [], ends: [], begun: false, ended: false })
+const nothing = (): AfterCommit => ({
+  starts: [],
+  kill: [],
+  later: [],
+  ends: [],
+  timed: [],
+  begun: false,
+  ended: false,
+})
 
 /** Runs of other workflows that a run has open at once; more wait. */
 const maxOpenChildren = 64
@@ -155,10 +165,7 @@ export class OwnedRun {
     if (!transition) return false
     this.transitions.push(transition)
     const node = this.nodeOf(task.node)
-    if (node.withinMs !== undefined && transition.from === 'none') {
-      const what = { kind: 'task-limit', node: task.node, mapIndex: task.mapIndex } as const
-      this.after.later.push({ at: parts.now + node.withinMs, what })
-    }
+    if (node.withinMs !== undefined && transition.from === 'none') this.after.timed.push(task)
     if (place === 'engine') this.startChild(node, transition, parts)
     else this.startAttempt(node, transition, place)
     return true
@@ -247,6 +254,21 @@ export class OwnedRun {
     this.state = undefined
     this.after = nothing()
     return { change, after }
+  }
+
+  /**
+   * The limits of time that begin with a change.
+   * @param now when it was committed, or later: by the time a limit passes here, it has passed by the rows too, so that a
+   *   run which is read again knows that what was stopped was stopped for its time
+   */
+  limitsOf({ timed, begun }: AfterCommit, now: number): { at: number; what: Later }[] {
+    const { timeoutMs } = this.workflow
+    const limits: { at: number; what: Later }[] = timed.map(({ node, mapIndex }) => ({
+      at: now + this.nodeOf(node).withinMs!,
+      what: { kind: 'task-limit', node, mapIndex },
+    }))
+    if (begun && timeoutMs !== undefined) limits.push({ at: now + timeoutMs, what: { kind: 'run-limit' } })
+    return limits
   }
 
   private noteEnd(event: RunEvent & { kind: 'ended' }): void {

@@ -113,6 +113,13 @@ function start(more: Partial<OpenLineageParts> & { path?: string; token?: string
   sender.start()
   return sender
 }
+/** What was sent and is not noted when its sender stops is sent again by whoever goes on. */
+const noted = (events: number, refused = 0) =>
+  until('all to be noted', async () => {
+    const [row] = await test.db.query(sent)
+    return row?.sent === events && row.refused === refused && !row.failing
+  })
+
 async function stop(sender: OpenLineage): Promise<void> {
   open.delete(sender)
   await sender.stop()
@@ -221,6 +228,7 @@ describe('the sender', () => {
     await until('it to begin', async () => (await test.db.query(sent)).length === 1)
     const ids = await Promise.all(Array.from({ length: 30 }, () => run()))
     await all(120)
+    await noted(120)
     await stop(sender)
     expect(receiver.events).toHaveLength(120)
     for (const id of ids) {
@@ -247,6 +255,7 @@ describe('the sender', () => {
     await until('503 to be heard', async () => (await test.db.query(sent))[0]!.error?.includes('503') === true)
     receiver.answer = () => 201
     await all(12)
+    await noted(12)
     await stop(sender)
     expect(receiver.events.some(({ run: { runId } }) => runId === away)).toBe(true)
     expect(notes).toEqual([expect.stringContaining('events wait'), 'OpenLineage events are taken again'])
@@ -282,10 +291,10 @@ describe('the sender', () => {
     const sender = start()
     await until('it to begin', async () => (await test.db.query(sent)).length === 1)
     await run()
-    await until('all to be told', async () => (await test.db.query(sent))[0]!.refused === 2)
+    await noted(2, 2)
     await stop(sender)
     expect(short(receiver.events)).toEqual(['catalog.keep COMPLETE', 'catalog COMPLETE'])
-    expect((await test.db.query(sent))[0]).toMatchObject({ sent: 2, refused: 2, error: expect.stringContaining('422') })
+    expect((await test.db.query(sent))[0]!.error).toContain('422')
   })
 
   it('sends arrays where the address says so, and of one that is refused those that are taken', async () => {
@@ -295,7 +304,7 @@ describe('the sender', () => {
     await run()
     await all(4)
     await run('failed')
-    await until('all to be told', async () => (await test.db.query(sent))[0]!.refused === 2)
+    await noted(6, 2)
     await stop(sender)
     expect(receiver.posts.some(({ events }) => events.length > 1)).toBe(true)
     expect(receiver.distinct).toHaveLength(6)
@@ -307,6 +316,7 @@ describe('the sender', () => {
     const second = start()
     await run()
     await all(4)
+    await noted(4)
     await stop(first)
     await run()
     await all(8)

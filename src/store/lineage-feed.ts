@@ -87,7 +87,9 @@ const sent = statement(
      on conflict (receiver, run_id) do update set seq = greatest(s.seq, excluded.seq)
    )
    update sluice.lineage_receivers
-   set sent = sent + $4, refused = refused + $5, error = case when $7 then error else $6 end,
+   set sent = sent + $4, refused = refused + $5, 
+     -- Why something was refused stays; that it could not be reached is over once it can.
+     error = case when $7 then error else coalesce($6, case when failing_since is null then error end) end,
      failing_since = case when $7 then failing_since end
    where receiver = $1`,
 )

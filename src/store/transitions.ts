@@ -65,7 +65,7 @@ const guarded = `with guarded as materialized (
        order by id
      ) as g
      -- Not a plain join: planned while there are few runs, it walks through all runs of the node for each of the group
-     -- (1,000 of 1,000: 150 ms instead of 15).
+     -- (a group of 900 of 1,000: 1 s instead of 0.1).
      cross join lateral (select r.id from sluice.runs r where ${held} for update) as r
    ), started as (
      insert into sluice.tasks as t (run_id, node, map_index, state, attempt, token, started_at, first_started_at)
@@ -106,7 +106,7 @@ const commit = statement<{ refused: number }>(
 
 /**
  * The same for one run, of which one attempt at most ends and one starts: a hop of a chain, the first and the last one too.
- * Measured: 0.14 ms where the arrays take 0.29 (no sync).
+ * Measured in turns: 0.16 ms where the arrays take 0.25 (no sync).
  */
 const commitOne = statement<{ refused: number }>(
   'transitions.commit_one',

@@ -291,8 +291,7 @@ export class RunsOfWorld {
       after.ends.map(({ token }) => token),
     )
     for (const { at, what } of after.later) later(at, held, what)
-    const { timeoutMs } = owned.workflow
-    if (after.begun && timeoutMs !== undefined) later(now + timeoutMs, held, { kind: 'run-limit' })
+    for (const { at, what } of owned.limitsOf(after, now)) later(at, held, what)
     for (const token of after.kill) attempts.kill(token)
     for (const { attempt } of after.starts) attempts.start(attempt, told.log, (end) => this.#ended(held, attempt, end))
     for (const child of change.children ?? []) {

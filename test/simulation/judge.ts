@@ -52,6 +52,8 @@ class RunJudge {
   readonly #cleared = new Map<number, number>()
   /** A row says that the run was stopped: something is cancelled that did not run. */
   #stopSeen = false
+  /** The run is taken for stopped by the row that is looked at. */
+  #assumeStopped = false
   readonly #found: string[] = []
 
   constructor(run: SimRun, workflow: SimWorkflow, facts: Facts) {
@@ -74,6 +76,7 @@ class RunJudge {
       if (row.node < 0) runState = this.#runRow(row, runState)
       else this.#taskRow(row)
     }
+    this.#assumeStopped = this.#stopped !== undefined
     this.#rows()
     this.#verdict()
     return this.#found
@@ -124,7 +127,7 @@ class RunJudge {
   #decided(row: LogRow, begins: boolean): void {
     const { manifest } = this.#nodes[row.node]!
     const { kind = 'action' } = manifest
-    const verdicts = this.#verdicts(row.node)
+    const verdicts = this.#verdictsAt(row.node)
     const told = `n${row.node} is ${row.to} at number ${row.seq}: ${this.#told(row.node)}`
     const inEngine = kind === 'branch' || kind === 'wait' || kind === 'approval'
     if (begins || row.to === 'success' || (row.to === 'failed' && inEngine)) {
@@ -146,6 +149,15 @@ class RunJudge {
     } else if (row.to === 'cancelled') {
       if (this.#stopped === undefined || manifest.teardownOf !== undefined) this.#say(told)
     } else this.#say(told)
+  }
+
+  /** The rows do not say when a run was stopped, only from when on it surely was: until then it may or may not have been. */
+  #verdictsAt(node: number): ('run' | 'skip' | 'block')[] {
+    const may = this.#stopped === undefined ? [false] : this.#stopSeen ? [true] : [false, true]
+    return may.flatMap((stopped) => {
+      this.#assumeStopped = stopped
+      return this.#verdicts(node)
+    })
   }
 
   /** What may become of a node by the ends that are there; more than one where the order decides. */
@@ -184,7 +196,7 @@ class RunJudge {
     if (width === 0) return this.#verdicts(node).includes('run') ? 'success' : undefined
     const states = Array.from({ length: width }, (_, at) => this.#states.get(taskKey(node, at)))
     const begun = states.filter((state) => state !== undefined)
-    if (begun.length < width && (this.#stopped === undefined || begun.length === 0)) return undefined
+    if (begun.length < width && (!this.#assumeStopped || begun.length === 0)) return undefined
     if (begun.some((state) => !endStates.has(state))) return undefined
     if (begun.includes('failed')) return 'failed'
     if (begun.includes('cancelled') || begun.length < width) return 'cancelled'

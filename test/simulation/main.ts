@@ -1,10 +1,11 @@
 /**
- * Plays many cases and prints how many, how long, and what went wrong; exits 1 then.
+ * Plays many cases and prints how many, how long, and what went wrong; exits 1 then. Ctrl-C or SIGTERM ends it early, with
+ * what was played by then.
  *
  *     npm run -s simulate -- --seeds 1000000 --from 1 --jobs 2
  *     npm run -s simulate -- --replay 4711      one seed, and the smallest case like it that fails
  */
-import { fork } from 'node:child_process'
+import { type ChildProcess, fork } from 'node:child_process'
 import { parseArgs } from 'node:util'
 import { playSeeds, type Range, told } from './seeds.ts'
 
@@ -29,42 +30,74 @@ function whole(name: 'seeds' | 'from' | 'jobs' | 'replay'): number {
   process.exit(2)
 }
 
-if (values.job) {
-  process.on('message', async (range: Range) => process.send!(await Promise.all((await playSeeds(range, 3)).map(told))))
-} else if (values.replay !== undefined) {
+if (values.job) work()
+else if (values.replay !== undefined) await replay()
+else process.exitCode = await playAll({ from: whole('from'), seeds: whole('seeds') }, whole('jobs'))
+
+async function replay(): Promise<void> {
   const failures = await playSeeds({ from: whole('replay'), seeds: 1 })
   for (const failure of failures) process.stdout.write(`${await told(failure)}\n`)
   if (failures.length === 0) process.stdout.write(`seed ${values.replay}: as it must be\n`)
   process.exitCode = failures.length
-} else {
-  const [from, seeds, jobs] = [whole('from'), whole('seeds'), whole('jobs')]
+}
+
+/** A job: plays the ranges that it is told of, and tells what failed in them, until nobody is there to be told. */
+function work(): void {
+  // A Ctrl-C reaches every process of the terminal: the one that gave the work decides.
+  process.on('SIGINT', () => {})
+  process.on('disconnect', () => process.exit())
+  process.on('message', async (range: Range) => {
+    const failures = await playSeeds(range, range.seeds)
+    const texts: string[] = []
+    // To make one smaller takes seconds, and of many like it three say enough.
+    for (const [at, failure] of failures.entries())
+      texts.push(at < 3 ? await told(failure) : `seed ${failure.seed}: ${failure.message}`)
+    // It may have gone meanwhile.
+    process.send!(texts, () => {})
+  })
+}
+
+/** Gives the exit code. */
+async function playAll({ from, seeds }: Range, jobs: number): Promise<number> {
   const begun = performance.now()
-  let next = from
-  let violations = 0
-  const rangeOf = (): Range | undefined => {
-    if (next >= from + seeds) return undefined
-    const range = { from: next, seeds: Math.min(atOnce, from + seeds - next) }
-    next += range.seeds
-    return range
+  const running = new Set<ChildProcess>()
+  let [next, played, violations] = [from, 0, 0]
+  let early: string | undefined
+  const stop = (why: string) => {
+    early ??= why
+    for (const child of running) child.kill('SIGKILL')
   }
-  const work = (): Promise<void> =>
-    new Promise((resolve, reject) => {
+  process.once('SIGINT', () => stop('SIGINT')).once('SIGTERM', () => stop('SIGTERM'))
+
+  const job = (): Promise<void> =>
+    new Promise((resolve) => {
       const child = fork(import.meta.filename, ['--job'], { execArgv: process.execArgv })
+      running.add(child)
+      let range: Range | undefined
       const go = () => {
-        const range = rangeOf()
-        if (range) child.send(range)
-        else child.kill()
+        range = next < from + seeds ? { from: next, seeds: Math.min(atOnce, from + seeds - next) } : undefined
+        if (range === undefined) return child.disconnect()
+        next += range.seeds
+        child.send(range, () => {})
       }
       child.on('message', (texts: string[]) => {
+        played += range!.seeds
         violations += texts.length
         for (const text of texts) process.stdout.write(`${text}\n\n`)
         go()
       })
-      child.on('exit', (code) => (code === null ? resolve() : reject(new Error(`a job ended with ${code}`))))
+      const over = (how: string) => {
+        running.delete(child)
+        if (range !== undefined) stop(`a job ended with ${how} within the seeds from ${range.from}`)
+        resolve()
+      }
+      child.on('error', (error) => over(error.message))
+      child.on('exit', (code, signal) => over(String(signal ?? code)))
       go()
     })
-  await Promise.all(Array.from({ length: jobs }, work))
-  const seconds = (performance.now() - begun) / 1_000
-  process.stdout.write(`${seeds} seeds from ${from}: ${violations} violations in ${seconds.toFixed(1)} s\n`)
-  process.exitCode = violations > 0 ? 1 : 0
+  await Promise.all(Array.from({ length: jobs }, job))
+  const seconds = ((performance.now() - begun) / 1_000).toFixed(1)
+  const ended = early === undefined ? '' : `; ended early, of ${seeds}: ${early}`
+  process.stdout.write(`${played} seeds from ${from}: ${violations} violations in ${seconds} s${ended}\n`)
+  return violations > 0 || early !== undefined ? 1 : 0
 }

@@ -221,9 +221,7 @@ export class Owner {
       if (executing) executing.killed = true
     }
     for (const { at, what } of after.later) this.timers.push({ at, run, what })
-    const limit = run.workflow.timeoutMs
-    if (after.begun && limit !== undefined)
-      this.timers.push({ at: this.#around.now() + limit, run, what: { kind: 'run-limit' } })
+    for (const { at, what } of run.limitsOf(after, this.#around.now())) this.timers.push({ at, run, what })
     if (after.ended) this.#forget(run)
   }
 

@@ -30,3 +30,12 @@ it('a seed draws the same case, and a case plays the same course', async () => {
     expect(await play(drawCase(seed))).toEqual(await play(drawCase(seed)))
   }
 })
+
+it.each([
+  // A cancel long after a list of which some had begun: nobody was cancelled before it.
+  36_599,
+  // A task was told to stop for its time, and its run was cleared before it had: its time had been over.
+  263_501,
+])('seed %i has no violations', async (seed) => {
+  expect(await playSeeds({ from: seed, seeds: 1 })).toEqual([])
+})

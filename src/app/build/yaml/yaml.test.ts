@@ -39,6 +39,7 @@ export default workflow('typed', { params: z.object({ url: z.string() }), define
 const orders = `# A comment.
 workflow: orders
 description: All of the form.
+tags: [daily, orders]
 params:
   day: { type: date, description: Which one }
   shop: { type: string, enum: [lyon, porto], default: lyon }
@@ -77,6 +78,8 @@ const twin = `import { cron, every, fileArrival, text, tick, workflow, z } from 
 import { load, tell } from './actions.ts'
 import { visit } from '../lib/visit.ts'
 export default workflow('orders', {
+  description: 'All of the form.',
+  tags: ['daily', 'orders'],
   params: z.strictObject({ day: z.iso.date().describe('Which one'), shop: z.literal(['lyon', 'porto']).default('lyon'), limit: z.int().min(1).max(100).optional() }),
   plans: [
     cron('*/15 * * * *', { timezone: 'Europe/Paris', catchUp: 'none', params: { day: tick.date } }),
