@@ -138,6 +138,8 @@ describe('limits of tasks', () => {
     for (const id of ids) expect(await world.ended(id)).toBe('success')
   })
 
+  const pools = async () => (await world.db.query(grants)).filter(({ kind }) => kind === 'pool')
+
   it('that are lowered end nothing, and let nothing start until less is in use; 0 is closed', async () => {
     await world.engine()
     const ids = [await hold('holds', 'a'), await hold('holds', 'b')]
@@ -150,9 +152,12 @@ describe('limits of tasks', () => {
     await world.go('b')
     await world.started('c')
     await setLimit(world.db, { kind: 'pool', name: 'etl', slots: 0 }, 'ann')
-    ids.push(await hold('holds', 'd'))
     await world.go('c')
     expect(await world.ended(ids[2]!)).toBe('success')
+    // An engine goes on with what it was granted until it hears that there is less; then it gives back what is free.
+    await until('the slots to be given back', async () => (await pools()).every(({ amount }) => amount === 0))
+    ids.push(await hold('holds', 'd'))
+    await until('its run to be taken', async () => (await world.run(ids[3]!)).state === 'running')
     expect(isRunning('d')).toBe(false)
     await setLimit(world.db, { kind: 'pool', name: 'etl', slots: null }, 'ann')
     await world.started('d')

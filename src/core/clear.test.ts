@@ -350,4 +350,12 @@ describe('a task', () => {
       faults(taskIdOf(other, 0, -1), run, taskIdOf(run, 9, -1), 'ffffffff-ffff-ffff-ffff-ffffffffffff', '.', ''),
     ).toHaveLength(6)
   })
+
+  it('has no index when one row stands for its whole node, though the list is known: that row would outlive the clear', () => {
+    const none = { counts: { cancelled: 1, removed: 3 }, whole: true, begun: true, width: 3 }
+    const named = (text: string) => chosenTasks(nodes, new Map([[1, none]]), run, [text])
+    expect(named('load-more')).toEqual([{ node: 1, mapIndex: undefined }])
+    expect(() => named('load-more[0]')).toThrow('load-more has no tasks yet, name it without an index')
+    expect(() => named(taskIdOf(run, 1, 0))).toThrow('load-more has no tasks yet, name it without an index')
+  })
 })

@@ -130,6 +130,9 @@ async function judgeLimits({ session }: Snapshot): Promise<string[]> {
   })
 }
 
+/** An engine goes on with what it was granted until it hears that a person has set less. */
+const heardMs = 2_000
+
 function judge(limit: string, { slots, per_ms, burst, set_at }: LimitRow, uses: readonly Use[]): string[] {
   if (slots === null) return []
   if (limit.startsWith('rate:'))
@@ -144,7 +147,7 @@ function judge(limit: string, { slots, per_ms, burst, set_at }: LimitRow, uses: 
   const found: string[] = []
   for (const { at, amount, who } of events) {
     held += amount
-    if (amount > 0 && held > slots && at > (set_at ?? 0)) {
+    if (amount > 0 && held > slots && at > (set_at ?? 0) + heardMs) {
       found.push(`${limit} has ${slots} and ${held} were held when ${who} started at ${new Date(at).toISOString()}`)
     }
   }

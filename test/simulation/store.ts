@@ -2,11 +2,12 @@
  * The rows of the simulation. They change by the statements of `src/store` alone, which are read here by their names and
  * values under the same guards: what `commitGroup` makes of a group is what is applied, all of it or nothing.
  */
-import { badStates, type ClearWish, liveStates, type NodeFacts, planClear } from '../../src/core/clear.ts'
+import { badStates, chosenTasks, liveStates, type NodeFacts, planClear } from '../../src/core/clear.ts'
 import type { Graph } from '../../src/core/graph.ts'
 import type { TaskRow } from '../../src/core/run-restore.ts'
 import { isTerminal, type RunState } from '../../src/core/run-state.ts'
 import { isTerminal as hasEnded, type TaskState } from '../../src/core/task-state.ts'
+import { SluiceError } from '../../src/errors.ts'
 import type { Database, Session, Statement } from '../../src/ports/database.ts'
 import type { InboxMessage } from '../../src/store/inbox.ts'
 
@@ -86,12 +87,16 @@ export class SimStore implements Database {
   }
 
   /**
-   * Clears tasks, as `store/clear.ts` does; false when something of it has not ended, or nothing is there to clear.
-   * @param wish nodes, or all that ended badly
+   * Clears tasks, as `store/clear.ts` does; false when something of it has not ended, or is no task by now, or nothing is
+   * there to clear.
+   * @param wish tasks as people name them, and whether all that ended badly
    */
-  clear(run: SimRun, graph: Graph, wish: ClearWish): boolean {
+  clear(run: SimRun, graph: Graph, wish: { readonly tasks: readonly string[]; readonly failed: boolean }): boolean {
     const ended = isTerminal(run.state)
-    const plan = planClear(graph, this.#factsOf(run), wish, ended)
+    const facts = this.#factsOf(run)
+    const named = chosenOf(run, graph, facts, wish.tasks)
+    if (named === undefined) return false
+    const plan = planClear(graph, facts, { tasks: named, failed: wish.failed }, ended)
     const tasks = [...run.tasks.values()].sort((one, other) => one.node - other.node || one.mapIndex - other.mapIndex)
     const chosen = tasks.filter(
       ({ node, mapIndex, state }) =>
@@ -367,6 +372,16 @@ export class SimStore implements Database {
       const place = { node: number(node), mapIndex: number(mapIndex), attempt: number(attempt) }
       log.push({ seq: number(seq), at: this.#now(), ...place, from: from!, to: to!, detail: detail! })
     }
+  }
+}
+
+/** Undefined where the names are refused. */
+function chosenOf(run: SimRun, { nodes }: Graph, facts: ReadonlyMap<number, NodeFacts>, names: readonly string[]) {
+  try {
+    return chosenTasks(nodes, facts, run.id, names)
+  } catch (error) {
+    if (error instanceof SluiceError && error.code === 'INVALID_INPUT') return undefined
+    throw error
   }
 }
 

@@ -17,7 +17,7 @@ import { restoredFaults } from './restored.ts'
 import { type SimRun, SimStore, taskKey } from './store.ts'
 
 /** More steps than any case takes by far. */
-const mostSteps = 20_000
+const mostSteps = 200_000
 /** From then on nothing goes wrong any more. */
 const calmAfter = 400
 
@@ -200,7 +200,8 @@ class World {
     const width = run.widths.get(node)
     const mapIndex = width !== undefined && width > 0 && draw.chance(0.5) ? draw.below(width) : undefined
     const failed = draw.chance(0.4)
-    const clear = () => this.#store.clear(run, graph, { tasks: failed ? [] : [{ node, mapIndex }], failed })
+    const name = `${graph.nodes[node]!.id}${mapIndex === undefined ? '' : `[${mapIndex}]`}`
+    const clear = () => this.#store.clear(run, graph, { tasks: failed ? [] : [name], failed })
     if (isTerminal(run.state)) {
       clear()
       return
