@@ -25,7 +25,7 @@ const workflowSummary = z.object({
   file: z.string(),
   params: z.looseObject({}).meta({ description: 'JSON Schema of the parameters' }),
   plans: z.array(z.looseObject({ name: z.string(), kind: z.string() })),
-  workers: z.int().nullable().meta({ description: 'Tasks of one run at once at most; null: no limit of its own' }),
+  workers: z.int().nullable().meta({ description: 'Tasks of all its runs at once at most; null: no limit of its own' }),
   paused: z.boolean(),
   version: z.string(),
   fault: fault.nullable().meta({ description: 'What is wrong with its file now; it is deployed as it was last good' }),
