@@ -173,7 +173,11 @@ const lapseStatement = statement(
   `update sluice.shards set lease_until = '-infinity' where stream = $1 and holder is not null`,
 )
 
-/** Every offset of every batch, with the last row that the ledger has of it; a plain one is written or filtered. */
+/**
+ * Every offset of every batch, with where the rows that the ledger has of it leave it: each row adds one where it
+ * leads to, and takes one from where it came. Not the row with the last time: a record can die and be replayed within
+ * one millisecond. A record without rows is written or filtered.
+ */
 const endsStatement = statement<{ offset: number; partition: number; outcome: string; reason: string | null }>(
   'test.ends',
   `
@@ -183,9 +187,10 @@ const endsStatement = statement<{ offset: number; partition: number; outcome: st
   from sluice.ledger_batches b
   cross join lateral generate_series(b.from_offset, b.to_offset - 1) as o ("offset")
   left join lateral (
-    select outcome, reason from sluice.ledger_records r
-    where r.stream = b.stream and r.partition = b.partition and r."offset" = o."offset"
-    order by at desc, (outcome <> 'waiting') desc limit 1
+    select s.state as outcome, (array_agg(l.reason order by l.at desc) filter (where s.step > 0))[1] as reason
+    from sluice.ledger_records l, lateral (values (l.outcome, 1), (l.was, -1)) as s (state, step)
+    where l.stream = b.stream and l.partition = b.partition and l."offset" = o."offset" and s.state is not null
+    group by s.state having sum(s.step) > 0
   ) r on true
   where b.stream = $1
   order by b.partition, o."offset"`,

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import {
   balances,
   countBatch,
+  inCourse,
   mayMove,
   outcomeMoves,
   type RecordCount,
@@ -94,5 +95,43 @@ describe('mayMove', () => {
       'waiting written',
     ])
     for (const outcome of recordOutcomes) expect(mayMove(null, outcome)).toBe(true)
+  })
+})
+
+describe('the rows of one record', () => {
+  const course = fc.array(fc.nat(), { maxLength: 12 }).map((choices) => {
+    const rows: { was: RecordOutcome | null; outcome: RecordOutcome }[] = [{ was: null, outcome: 'waiting' }]
+    for (const choice of choices) {
+      const ways = outcomeMoves.filter(({ was }) => was === rows.at(-1)!.outcome)
+      if (ways.length === 0) break
+      const { was, outcome } = ways[choice % ways.length]!
+      rows.push({ was, outcome })
+    }
+    return rows
+  })
+  const happened = (rows: readonly { was: RecordOutcome | null; outcome: RecordOutcome }[]) =>
+    rows.every(({ was }, nth) => was === (rows[nth - 1]?.outcome ?? null))
+
+  it('are a chain in whichever order those of one instant come', () => {
+    fc.assert(
+      fc.property(
+        course.chain((rows) => fc.tuple(fc.constant(rows), fc.shuffledSubarray(rows, { minLength: rows.length }))),
+        ([rows, mixed]) => {
+          expect(happened(rows)).toBe(true)
+          const told = inCourse(mixed)
+          expect(told).toHaveLength(rows.length)
+          expect(happened(told)).toBe(true)
+          expect(told.at(-1)!.outcome).toBe(rows.at(-1)!.outcome)
+        },
+      ),
+    )
+  })
+
+  it('are told from where they are still known', () => {
+    const known = [
+      { was: 'dead', outcome: 'waiting' },
+      { was: 'waiting', outcome: 'written' },
+    ] as const
+    expect(inCourse(known)).toEqual(known)
   })
 })

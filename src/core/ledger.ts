@@ -95,6 +95,26 @@ export function totals(batches: Iterable<BatchCounts>, records: Iterable<RecordC
   return { ...rest, pending }
 }
 
+/**
+ * The rows of one record in the order in which they happened. Times have milliseconds, and a record can die and be
+ * replayed within one: each row begins where the last one ended, and where nothing goes on comes last.
+ * @param rows - By time. Where the chain is broken (earlier days are dropped), the next by time begins another.
+ */
+export function inCourse<Row extends { readonly was: string | null; readonly outcome: string }>(
+  rows: readonly Row[],
+): Row[] {
+  const left = [...rows]
+  const course: Row[] = []
+  while (left.length > 0) {
+    const stands = course.at(-1)?.outcome ?? null
+    const fitting = left.filter(({ was }) => was === stands)
+    const next = fitting.find(({ outcome }) => left.some(({ was }) => was === outcome)) ?? fitting[0] ?? left[0]!
+    left.splice(left.indexOf(next), 1)
+    course.push(next)
+  }
+  return course
+}
+
 /** Whether the terms add up to what was received and none is below 0. */
 export function balances(totals: Totals): boolean {
   const { received, ...ends } = totals

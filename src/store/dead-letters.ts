@@ -1,4 +1,5 @@
 /** Dead letters: records that gave up, kept with their value until they are replayed. Reading them. */
+import { inCourse } from '../core/ledger.ts'
 import { SluiceError } from '../errors.ts'
 import { type Session, statement } from '../ports/database.ts'
 
@@ -136,7 +137,7 @@ const historyStatement = statement<RecordMove & { recordId: string }>(
   'dead-letters.history',
   `
   select at, was, outcome, reason, record_id as "recordId" from sluice.ledger_records
-  where stream = $1 and partition = $2 and "offset" = $3 order by at, (was is not null)`,
+  where stream = $1 and partition = $2 and "offset" = $3 order by at`,
 )
 
 const changesStatement = statement<RecordEdit & { edit: number }>(
@@ -171,7 +172,7 @@ export async function findDeadLetter(
   const [found] = await session.query(findStatement, place)
   const changes = await session.query(changesStatement, place)
   if (found === undefined && changes.length === 0) return undefined
-  const moves = await session.query(historyStatement, place)
+  const moves = inCourse(await session.query(historyStatement, place))
   const [original] = await session.query(originalStatement, place)
   const letter = found ?? ended(partition, offset, moves, changes)
   const [behind] = letter.key === null ? [] : await session.query(behindStatement, [...place, letter.key])
