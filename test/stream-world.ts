@@ -1,14 +1,14 @@
 /** A database with streams in it, for tests: publish, open shards, stop them abruptly, recount with other SQL. */
 import { randomUUID } from 'node:crypto'
+import { streamAdapters } from '../src/app/stream-adapters.ts'
 import { SluiceError } from '../src/errors.ts'
 import { type Database, statement } from '../src/ports/database.ts'
 import type { Sink } from '../src/ports/sink.ts'
 import type { Capabilities } from '../src/sdk/context.ts'
 import type { Stream } from '../src/sdk/stream.ts'
 import type { DocumentObjects } from '../src/store/document-bytes.ts'
-import { documentSink } from '../src/store/document-sink.ts'
 import { acquire, ensureShards, type HeldShard } from '../src/store/shards.ts'
-import { append, ensureTopic, type NewRecord, topicSource } from '../src/store/topics.ts'
+import { append, type NewRecord } from '../src/store/topics.ts'
 import type { ShardLimits } from '../src/streams/limits.ts'
 import { Shard } from '../src/streams/shard.ts'
 import { systemClock } from '../src/time.ts'
@@ -23,6 +23,9 @@ export const noObjects: DocumentObjects = {
     references.length === 0 ? Promise.resolve() : Promise.reject(new SluiceError('OBJECT_NOT_FOUND', 'no objects')),
   release: () => Promise.resolve(),
 }
+
+/** Topics and documents of the database, as a deployment without anything else has them. */
+export const builtIn = (db: Database) => streamAdapters({ db, objects: noObjects })
 
 const nothing = () => {}
 
@@ -79,8 +82,7 @@ export class StreamWorld {
   }
 
   async make(stream: Stream): Promise<void> {
-    await ensureTopic(this.db, stream.options.from.name, stream.options.from.partitions)
-    await ensureShards(this.db, stream.name, stream.options.from.name)
+    await ensureShards(this.db, stream.name, stream.options.from.name, await builtIn(this.db).ensure(stream))
   }
 
   publish(topic: string, records: readonly NewRecord[]) {
@@ -117,14 +119,14 @@ export class StreamWorld {
   }
 
   openShard(stream: Stream, held: HeldShard, options: OpenOptions = {}): Shard {
-    const { collection, key, merge } = stream.options.to
-    const objects = options.objects ?? noObjects
+    const database = options.database ?? this.db
+    const adapters = streamAdapters({ db: database, objects: options.objects ?? noObjects })
     const shard = new Shard({
-      database: options.database ?? this.db,
+      database,
       stream,
       shard: held,
-      source: topicSource(held.topic),
-      sink: options.sink ?? documentSink({ collection, key, merge: merge as never, objects }),
+      source: adapters.source(stream),
+      sink: options.sink ?? adapters.sink(stream),
       capabilities: options.capabilities ?? plainCapabilities,
       clock: systemClock,
       random: Math.random,

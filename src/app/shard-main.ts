@@ -8,6 +8,7 @@ import type { Config } from './config.ts'
 import { removeDeadNeighbours, thisHost } from './dead-neighbours.ts'
 import { openProcessParts } from './process-parts.ts'
 import { random } from './random.ts'
+import { streamAdapters } from './stream-adapters.ts'
 import { keepTelling } from './tell-hosts.ts'
 
 runChild(startShards)
@@ -24,7 +25,7 @@ async function startShards(orders: Orders, config: Config, note: (line: string) 
     node: parts.nodeId,
     host: thisHost,
     capabilities: parts.capabilities,
-    objects: documentObjects(parts.db, parts.store, parts.claimant),
+    adapters: streamAdapters({ db: parts.db, objects: documentObjects(parts.db, parts.store, parts.claimant) }),
     random,
     redact: parts.redact,
     leaseMs: config.leaseMs,

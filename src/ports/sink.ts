@@ -1,4 +1,9 @@
-/** Where a stream's rows go. A transactional sink writes in the transaction that commits the offset. */
+/**
+ * Where a stream's rows go.
+ *
+ * `transactional`: the rows are written in the transaction that commits the offset · `idempotent`: they are delivered before it,
+ * and delivering one again changes nothing · `at-least-once`: delivering again, after a failure between the two, doubles it.
+ */
 import type { Session } from './database.ts'
 
 /** A row that is ready to be written: checked, encoded, its long bytes put away. */
@@ -35,9 +40,20 @@ export interface SinkItem {
 
 export type SinkEnd = { readonly outcome: 'written' | 'duplicate' } | ({ readonly outcome: 'rejected' } & Refusal)
 
+export type SinkClass = 'transactional' | 'idempotent' | 'at-least-once'
+
 export interface Sink {
+  readonly class: SinkClass
   /** The row that the last step returned, made ready outside of any transaction. */
   prepare(row: unknown): Promise<PreparedRow | Refusal> | PreparedRow | Refusal
+  /**
+   * Of a sink that is not transactional: gives the items that have a row, in the order of their offsets, to where they go, and
+   * resolves when all are acknowledged there. Before the transaction; the same items may come again.
+   */
+  deliver?(
+    origin: { readonly stream: string; readonly partition: number },
+    items: readonly Pick<SinkItem, 'offset' | 'recordId' | 'record' | 'target'>[],
+  ): Promise<void>
   /**
    * Writes the items, given in the order of their offsets; gives one end for each. A key that is there under the same
    * record id and offset is `written`, under another `duplicate`, and then merged.

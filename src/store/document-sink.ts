@@ -26,6 +26,7 @@ type Origin = { readonly stream: string; readonly partition: number }
 
 export function documentSink(options: DocumentSinkOptions): Sink {
   return {
+    class: 'transactional',
     prepare: (row) => prepare(options, row),
     write: (session, origin, items) => write(options, session, origin, items),
   }

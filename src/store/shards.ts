@@ -25,13 +25,23 @@ const ensureStatement = statement(
   'shards.ensure',
   `
   insert into sluice.shards (stream, partition, topic, committed_offset)
-  select $1, partition, topic, first_offset from sluice.topic_partitions where topic = $2
+  select $1, n, $2, coalesce(p.first_offset, 0)
+  from generate_series(0, coalesce($3, (select partitions from sluice.topics where name = $2)) - 1) as n
+  left join sluice.topic_partitions p on p.topic = $2 and p.partition = n
   on conflict do nothing`,
 )
 
-/** Makes the shards of a stream; new ones begin with the oldest record that is kept. */
-export async function ensureShards(session: Session, stream: string, topic: string): Promise<void> {
-  await session.execute(ensureStatement, [stream, topic])
+/**
+ * Makes the shards of a stream, one per partition of its source (default: those that the topic of that name has here); new
+ * ones begin with the oldest record that is kept here, or at 0.
+ */
+export async function ensureShards(
+  session: Session,
+  stream: string,
+  topic: string,
+  partitions?: number,
+): Promise<void> {
+  await session.execute(ensureStatement, [stream, topic, partitions ?? null])
 }
 
 const beatStatement = statement<{ nodes: number; shards: number; held: number }>(

@@ -183,9 +183,17 @@ export function read(
   return session.query(readStatement, [topic, partition, from, limits.records, limits.bytes])
 }
 
-/** A topic as the source of a stream. */
-export function topicSource(topic: string): Source {
-  return { read: (session, partition, from, limits) => read(session, topic, partition, from, limits) }
+/** A topic as the source of a stream; whoever hears the notifications of `append` wakes the shard. */
+export function topicSource(session: Session, topic: string): Source {
+  return {
+    open: (partition) => ({
+      async read(from, limits) {
+        const records = await read(session, topic, partition, from, limits)
+        return { records, next: from + records.length }
+      },
+      close: async () => {},
+    }),
+  }
 }
 
 const trimStatement = statement<{ removed: number }>(

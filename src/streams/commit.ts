@@ -51,8 +51,9 @@ export async function commit(
   guard: Omit<Advance, 'to'>,
   ended: readonly Ended[],
 ): Promise<Committed> {
-  const to = guard.from + ended.filter(({ late }) => !late).length
+  const to = passedBy(ended) ?? guard.from
   try {
+    await deliver(parts.sink, guard, ended)
     return await parts.database.transaction((session) => write(parts, session, { ...guard, to }, ended))
   } catch (thrown) {
     if (!isAboutData(thrown)) throw thrown
@@ -60,10 +61,29 @@ export async function commit(
     const middle = ended.length >> 1
     const first = ended.slice(0, middle)
     const one = await commit(parts, guard, first)
-    const from = guard.from + first.filter(({ late }) => !late).length
+    const from = passedBy(first) ?? guard.from
     const other = await commit(parts, { ...guard, from }, ended.slice(middle))
     return { outcomes: new Map([...one.outcomes, ...other.outcomes]), woken: one.woken || other.woken }
   }
+}
+
+/** One above the last offset that the commit passes; undefined when it passes none. */
+const passedBy = (ended: readonly Ended[]): number | undefined => {
+  const last = ended.findLast(({ late }) => !late)
+  return last && last.entry.offset + 1
+}
+
+/** To a sink that is not transactional the rows go first. */
+async function deliver(sink: Sink, origin: Omit<Advance, 'to'>, ended: readonly Ended[]): Promise<void> {
+  if (sink.deliver === undefined) return
+  const items = ended.flatMap(({ entry: { offset, recordId, record }, end }) =>
+    end.kind === 'row' ? [{ offset, recordId, record, target: end.row }] : [],
+  )
+  if (items.length > 0)
+    await sink.deliver(
+      origin,
+      items.toSorted((a, b) => a.offset - b.offset),
+    )
 }
 
 /** SQLSTATE classes 22 (data exception) and 54 (program limit exceeded). */

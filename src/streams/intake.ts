@@ -10,6 +10,7 @@ export interface Received {
   /** The id it was published under, or the identity if that is known. */
   readonly id: string
   readonly value: string
+  readonly fault?: { readonly reason: string; readonly detail: string }
 }
 
 export type Intake = (received: Received) => Parsed
@@ -21,11 +22,12 @@ export type Intake = (received: Received) => Parsed
 export function intakeOf({ options }: Stream): Intake {
   const { schema } = options.from
   const { distinct, concurrency } = options
-  return ({ offset, id, value }) => {
+  return ({ offset, id, value, fault: unread }) => {
     const refused = (reason: string, detail: string): Parsed => {
       const fault: End = { kind: 'rejected', reason, detail }
       return { offset, recordId: nameOf(id), value, record: undefined, key: null, again: false, group: '', fault }
     }
+    if (unread !== undefined) return refused(unread.reason, unread.detail)
     let record: unknown
     try {
       const parsed = schema.safeParse(JSON.parse(value))

@@ -12,7 +12,7 @@ import { Admission } from '../core/admission.ts'
 import { SluiceError } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
 import type { Sink } from '../ports/sink.ts'
-import type { Source } from '../ports/source.ts'
+import type { Source, SourceReader } from '../ports/source.ts'
 import type { Capabilities } from '../sdk/context.ts'
 import type { Stream } from '../sdk/stream.ts'
 import type { HeldShard } from '../store/shards.ts'
@@ -48,6 +48,7 @@ export class Shard {
   readonly closed: Promise<unknown>
   readonly #parts: ShardParts
   readonly #limits: ShardLimits
+  readonly #reader: SourceReader
   readonly #distinct: boolean
   readonly #window: Window
   readonly #keys: KeyOrder
@@ -96,9 +97,11 @@ export class Shard {
     this.#steps = new StepRunner(parts)
     this.#readOffset = parts.shard.committedOffset
     this.#committedOffset = parts.shard.committedOffset
-    this.closed = Promise.all([this.#loop(() => this.#read()), this.#loop(() => this.#commit())]).then(
-      () => this.#failure,
-    )
+    this.#reader = parts.source.open(parts.shard.partition, parts.shard.committedOffset, () => this.wake())
+    this.closed = Promise.all([this.#loop(() => this.#read()), this.#loop(() => this.#commit())]).then(async () => {
+      await this.#reader.close()
+      return this.#failure
+    })
   }
 
   /** In their steps, and parked behind their key. */
@@ -178,7 +181,6 @@ export class Shard {
   }
 
   async #read(): Promise<void> {
-    const { database, source, shard } = this.#parts
     while (!this.#over && !this.#draining) {
       if (this.#arrivals.mayLoad) {
         await this.#arrivals.load()
@@ -190,13 +192,14 @@ export class Shard {
         continue
       }
       this.#woken = false
-      const received = await source.read(database, shard.partition, this.#readOffset, room)
+      const { records: received, next } = await this.#reader.read(this.#readOffset, room)
+      const passed = next > this.#readOffset
+      this.#readOffset = next
       if (received.length > 0) {
         this.#caughtUp = false
         await this.#arrivals.take(received)
         this.#goAhead()
-        this.#readOffset += received.length
-      } else if (!this.#arrivals.mayLoad) {
+      } else if (!passed && !this.#arrivals.mayLoad) {
         this.#caughtUp = !this.#woken
         this.#tellQuiet()
         await this.#readBell.heard()
@@ -299,7 +302,7 @@ export class Shard {
     for (const item of ended) {
       const outcome = outcomes.get(item.entry)
       if (outcome === undefined) throw new SluiceError('INTERNAL', `No outcome for offset ${item.entry.offset}`)
-      if (!item.late) this.#committedOffset += 1
+      if (!item.late) this.#committedOffset = item.entry.offset + 1
       this.#window.committed(item, outcome)
       this.#goOn(item, outcome !== 'waiting')
     }

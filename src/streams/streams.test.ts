@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { noObjects, plainCapabilities, StreamWorld } from '../../test/stream-world.ts'
+import { builtIn, plainCapabilities, StreamWorld } from '../../test/stream-world.ts'
 import { statement } from '../ports/database.ts'
 import { openDatabase } from '../postgres/pool.ts'
 import { z } from '../sdk/schema.ts'
@@ -41,7 +41,7 @@ async function open(database = world.db): Promise<Streams> {
       node: randomUUID(),
       random: Math.random,
     },
-    ...{ capabilities: plainCapabilities, objects: noObjects, leaseMs: 3_000, sweepMs: 60_000 },
+    ...{ capabilities: plainCapabilities, adapters: builtIn(database), leaseMs: 3_000, sweepMs: 60_000 },
     report: (message, fields) => reports.push({ message, fields }),
   })
   opened.push(streams)

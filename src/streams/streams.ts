@@ -12,13 +12,12 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { leaseTimes } from '../core/lease.ts'
 import { messageOf, SluiceError } from '../errors.ts'
 import type { Database, Session } from '../ports/database.ts'
+import type { Sink } from '../ports/sink.ts'
+import type { Source } from '../ports/source.ts'
 import type { Capabilities } from '../sdk/context.ts'
 import type { Stream } from '../sdk/stream.ts'
-import type { DocumentObjects } from '../store/document-bytes.ts'
-import { documentSink } from '../store/document-sink.ts'
 import { removeNodes } from '../store/nodes.ts'
 import { acquire, beat, ensureShards, type HeldShard, release, renew, type ShardId } from '../store/shards.ts'
-import { ensureTopic, topicSource } from '../store/topics.ts'
 import { type Clock, systemClock } from '../time.ts'
 import { Bell } from './bell.ts'
 import type { ShardLimits } from './limits.ts'
@@ -38,7 +37,8 @@ export interface StreamsOptions {
   readonly host?: string
   /** What the steps of a shard's records are given; `signal` is aborted when an attempt times out or is given up. */
   readonly capabilities: (signal: AbortSignal, shard: ShardId) => Capabilities
-  readonly objects: DocumentObjects
+  /** Where a stream's records come from and go to; see `StreamAdapters`. */
+  readonly adapters: StreamAdapters
   /** Numbers in [0, 1). */
   readonly random: () => number
   /** Masks secrets in the reasons and details that the ledger keeps; default as they are. */
@@ -53,6 +53,14 @@ export interface StreamsOptions {
   readonly report?: (message: string, fields: Record<string, unknown>) => void
 }
 
+/** Chosen by whoever composes the process: what serves the sources and sinks that streams name. */
+export interface StreamAdapters {
+  /** Makes what the source needs to be there, such as its topic, and gives the number of its partitions. */
+  ensure(stream: Stream): Promise<number>
+  source(stream: Stream): Source
+  sink(stream: Stream): Sink
+}
+
 export interface Streams {
   /** The shards that are held now. */
   held(): readonly ShardId[]
@@ -64,10 +72,9 @@ export interface Streams {
 
 /** Starts the streams; their topics and shards are made if need be. @throws SluiceError DATABASE_UNREACHABLE, DEFINITION_INVALID */
 export async function openStreams(options: StreamsOptions): Promise<Streams> {
-  const { database, streams } = options
-  for (const { name, options: definition } of streams) {
-    await ensureTopic(database, definition.from.name, definition.from.partitions)
-    await ensureShards(database, name, definition.from.name)
+  const { database, streams, adapters } = options
+  for (const stream of streams) {
+    await ensureShards(database, stream.name, stream.options.from.name, await adapters.ensure(stream))
   }
   const opened = new StreamProcess(options)
   await opened.start()
@@ -222,13 +229,11 @@ class StreamProcess implements Streams {
   }
 
   #open(held: HeldShard): void {
-    const { database, objects, capabilities, random, redact, limits, clock = systemClock } = this.#options
+    const { database, adapters, capabilities, random, redact, limits, clock = systemClock } = this.#options
     const stream = this.#streams.get(held.stream)!
-    const { collection, key, merge } = stream.options.to
-    const sink = documentSink({ collection, key, merge: merge as never, objects })
-    const source = topicSource(held.topic)
     const shard = new Shard({
-      ...{ database, stream, source, sink, random, redact, clock, shard: held },
+      ...{ database, stream, random, redact, clock, shard: held },
+      ...{ source: adapters.source(stream), sink: adapters.sink(stream) },
       ...(limits === undefined ? {} : { limits }),
       capabilities: (signal) => capabilities(signal, held),
     })

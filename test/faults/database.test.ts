@@ -12,7 +12,7 @@ import { totals } from '../../src/store/ledger.ts'
 import { openStreams } from '../../src/streams/streams.ts'
 import { EngineWorld, type RunningEngine, until } from '../engine-world.ts'
 import { breaches } from '../invariants/check.ts'
-import { noObjects, plainCapabilities, StreamWorld } from '../stream-world.ts'
+import { builtIn, plainCapabilities, StreamWorld } from '../stream-world.ts'
 import { proxyFor } from './tcp-proxy.ts'
 
 /** Makes the next `times` writes to a table fail with an SQLSTATE. */
@@ -138,7 +138,7 @@ describe('records', () => {
     const database = openDatabase({ ...world.options, applicationName: 'records', max: 6 })
     const streams = await openStreams({
       ...{ database, streams: [definition], node: randomUUID(), random: Math.random },
-      ...{ capabilities: plainCapabilities, objects: noObjects, leaseMs: 3_000 },
+      ...{ capabilities: plainCapabilities, adapters: builtIn(database), leaseMs: 3_000 },
     })
     let received = 0
     for (const sqlstate of ['40P01', '53100', '57014', '57P01', '25006'] as const) {

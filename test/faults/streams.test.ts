@@ -10,7 +10,7 @@ import { totals } from '../../src/store/ledger.ts'
 import { openStreams, type Streams } from '../../src/streams/streams.ts'
 import { until } from '../engine-world.ts'
 import { breaches } from '../invariants/check.ts'
-import { noObjects, plainCapabilities, StreamWorld } from '../stream-world.ts'
+import { builtIn, plainCapabilities, StreamWorld } from '../stream-world.ts'
 import { cutsOf, seed, timeout } from './cuts.ts'
 import { proxyFor, type TcpProxy } from './tcp-proxy.ts'
 
@@ -65,7 +65,7 @@ async function start(options: { readonly faulty: boolean; readonly leaseMs?: num
   const heartbeat = openHeartbeat(place, leaseTimes(leaseMs).answerMs)
   const streams = await openStreams({
     ...{ database, heartbeat, streams: [definition], node: randomUUID(), random: Math.random },
-    ...{ capabilities: plainCapabilities, objects: noObjects, leaseMs, sweepMs: 1_000 },
+    ...{ capabilities: plainCapabilities, adapters: builtIn(database), leaseMs, sweepMs: 1_000 },
     abandonConnections: () => database.abandon(),
     report: (message, fields) => reports.push(`${message} ${JSON.stringify(fields)}`),
   })

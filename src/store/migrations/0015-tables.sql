@@ -1,0 +1,1 @@
+-- Tables as sinks, and the login role of apps.
