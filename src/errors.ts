@@ -49,6 +49,7 @@ export const errorTable = {
   RUNNER_LOST: { status: 500, retryable: true, title: 'The runner ended during the attempt' },
   RUN_FAILED: { status: 500, retryable: true, title: 'The run that a task started did not succeed' },
   APPROVAL_REFUSED: { status: 409, retryable: false, title: 'Somebody refused the approval' },
+  WORK_BEHIND: { status: 503, retryable: false, title: 'Work is further behind than it may be' },
   VERSION_MISSING: { status: 500, retryable: true, title: 'The code of a version is not on this machine' },
   NOT_REPRODUCIBLE: { status: 409, retryable: false, title: 'The run cannot be reproduced' },
   FENCED: { status: 409, retryable: false, title: 'The writer is no longer the owner' },
@@ -58,6 +59,15 @@ export const errorTable = {
   ADDRESS_BLOCKED: { status: 403, retryable: false, title: 'The address is not allowed by policy' },
   FETCH_FAILED: { status: 502, retryable: true, title: 'The fetch failed' },
   HOST_RESTING: { status: 503, retryable: true, attempt: false, title: 'The host is left alone for a while' },
+  POSTGRES_UNREACHABLE: {
+    status: 503,
+    retryable: true,
+    attempt: false,
+    title: 'The server of a connection cannot be reached',
+  },
+  POSTGRES_FAILED: { status: 503, retryable: true, title: 'A statement failed and may succeed when it is tried again' },
+  POSTGRES_REFUSED: { status: 422, retryable: false, title: 'The server does not take the data of a statement' },
+  POSTGRES_INVALID: { status: 500, retryable: false, title: 'A statement is wrong, or not allowed' },
   RECORD_TOO_LARGE: { status: 413, retryable: false, title: 'The record is over its limit' },
 } as const satisfies Readonly<Record<string, ErrorEntry>>
 
@@ -75,6 +85,11 @@ export type ErrorCode = keyof typeof errorTable
 export interface Fault {
   readonly where: string
   readonly message: string
+}
+
+/** `where: what; where: what`; the whole of a value is `/`. */
+export function inOneLine(faults: readonly Fault[]): string {
+  return faults.map(({ where, message }) => `${where || '/'}: ${message}`).join('; ')
 }
 
 export class SluiceError extends Error {

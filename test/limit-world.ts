@@ -1,13 +1,6 @@
 /** Several nodes over the rows of limits in memory: what is granted, started, ended, lost and told, in any order. */
-import {
-  type Answer,
-  type Bucket,
-  exchange,
-  type Holding,
-  type LimitState,
-  type Word,
-} from '../src/core/limit-exchange.ts'
-import type { Candidate, Need } from '../src/core/limit-lines.ts'
+import { type Answer, type Bucket, exchange, type Holding, type LimitState } from '../src/core/limit-exchange.ts'
+import type { Candidate, Need, NodeWord } from '../src/core/limit-lines.ts'
 import { LimitLines } from '../src/core/limits.ts'
 
 export interface Task {
@@ -24,16 +17,14 @@ interface Attempt {
   committed: boolean
 }
 
-type Told = Word & { readonly limit: string }
-
 /** One engine: its lines, its runners, its word under way. */
 export class Node {
   readonly name: string
   readonly lines: LimitLines<Node>
   readonly tasks: Task[] = []
   alive = true
-  underWay: Told[] | undefined
-  answers: { word: Told; answer: Answer }[] = []
+  underWay: readonly NodeWord[] | undefined
+  answers: { word: NodeWord; answer: Answer }[] = []
 
   constructor(name: string) {
     this.name = name

@@ -22,7 +22,8 @@ export const mutants: readonly Mutant[] = [
     ['graph', 'simulation'],
     [
       ['stages do not wait for one another', 'byStage[node.stage - 1]', 'byStage[node.stage - 2]'],
-      ['edges out of the stage before count twice', 'nodes[up]!.stage !== node.stage! - 1', 'up >= 0'],
+      ['edges out of the stage before count twice', '!isOfStage(nodes[up]!, node.stage! - 1)', 'up >= 0'],
+      ['a stage waits for the teardowns of the one before', '&& node.teardownOf === undefined\n}', '\n}'],
       ['a rule that one good end decides waits for all', '!patient.has(nodes[node]!.rule)', 'patient.size === 0'],
       ['every node is a leaf', '!countsIn[index]!.some((gate) => judged[gate])', 'countsIn[index]!.length >= 0'],
       ['a run is judged by its teardowns', 'node.teardownOf === undefined && !countsIn', '!countsIn'],
@@ -445,7 +446,7 @@ export const mutants: readonly Mutant[] = [
     'core/watermark.ts',
     ['watermark'],
     [
-      ['what is in flight is committed', 'this.#slots[end] !== open) end', 'end >= 0) end'],
+      ['what is in flight is committed', 'if (slot === open) break', 'if (slot === open) continue'],
       ['reading goes one past the limit', 'this.distance < limit', 'this.distance <= limit'],
     ],
   ),

@@ -16,9 +16,10 @@ import { moreBugs } from './seeded-bugs/more-bugs.ts'
 import { newBugs } from './seeded-bugs/new-bugs.ts'
 import { type Apart, playApart } from './seeded-bugs/play-apart.ts'
 import { sampleOf } from './seeded-bugs/sample.ts'
+import { simulatedBugs } from './seeded-bugs/simulated-bugs.ts'
 
 const root = join(import.meta.dirname, '..')
-const all = [...bugs, ...moreBugs, ...newBugs]
+const all = [...bugs, ...moreBugs, ...newBugs, ...simulatedBugs]
 const { SEEDED_BUGS: wanted = '1' } = process.env
 const played = wanted === 'all' ? all : sampleOf(all, Number(wanted))
 /** As long as `until` waits anywhere; and, with a bug, as long as it usually takes and more. */

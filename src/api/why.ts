@@ -1,4 +1,5 @@
 /** Gathers the facts by which `core/why.ts` tells why a run or a task has not ended. */
+import { isOfStage } from '../core/graph.ts'
 import { limitId } from '../core/limit-names.ts'
 import type { WorkflowManifest } from '../core/manifest.ts'
 import { isTerminal, type TaskState } from '../core/task-state.ts'
@@ -84,10 +85,10 @@ async function taskFactsOf(
   }
 }
 
-/** Everything a node waits for: its edges, and the whole stage before it. */
+/** Everything a node waits for: its edges, and the stage before it. */
 function nodesBefore({ nodes }: WorkflowManifest, index: number): number[] {
   const { upstream, stage } = nodes[index]!
-  const staged = nodes.flatMap((node, at) => (stage !== undefined && node.stage === stage - 1 ? [at] : []))
+  const staged = nodes.flatMap((node, at) => (stage !== undefined && isOfStage(node, stage - 1) ? [at] : []))
   return [...new Set([...upstream, ...staged])].sort((one, other) => one - other)
 }
 

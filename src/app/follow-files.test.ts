@@ -1,3 +1,4 @@
+import { type FSWatcher, watch } from 'node:fs'
 import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +8,8 @@ import { FollowFiles } from './follow-files.ts'
 
 let dir: string
 let following: FollowFiles | undefined
+let watcher: FSWatcher
+const heard = new Set<string | null>()
 let changes: number
 let under: number
 const notes: string[] = []
@@ -16,16 +19,20 @@ beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'sluice-follow-'))
   ;[changes, under, gate] = [0, 0, Promise.resolve()]
   notes.length = 0
+  heard.clear()
+  watcher = watch(dir, (_, name) => heard.add(name))
   built = { definitions: ['workflows/*.ts'], inputs: [] }
 })
 afterEach(async () => {
   await following?.stop()
+  watcher.close()
   await rm(dir, { recursive: true, force: true })
 })
 
 /** Gives once what happened before is done with. */
-async function follow(): Promise<void> {
+async function follow(togetherMs?: number): Promise<void> {
   following = new FollowFiles({
+    ...(togetherMs === undefined ? {} : { togetherMs }),
     projectDir: dir,
     built: () => built,
     note: (line) => notes.push(line),
@@ -45,15 +52,17 @@ const write = async (path: string, text = '') => {
   await writeFile(join(dir, path), text)
 }
 
-/** Until nothing changes any more: three times as long as changes are gathered. */
+/** Until all that was written is heard: of one process, what happens in files is told in its order. */
+async function allHeard(): Promise<void> {
+  const mark = `${heard.size}.mark`
+  await writeFile(join(dir, mark), '')
+  await until('the mark to be heard', () => heard.has(mark))
+}
+
+/** Until all that was written is heard, and taken. */
 async function settled(): Promise<number> {
-  let before = -1
-  await until('changes to settle', async () => {
-    if (before === changes && under === 0) return true
-    before = changes
-    await new Promise((resolve) => setTimeout(resolve, 300))
-    return false
-  })
+  await allHeard()
+  await until('changes to be taken', () => following!.isQuiet)
   return changes
 }
 
@@ -70,19 +79,18 @@ it('looks once after the start, since a file may have changed before it was watc
   expect(changes).toBe(1)
 })
 
-it('many edits while one is taken are one more', async () => {
+it('many edits while one is taken are one more, however long they take', async () => {
   await write('workflows/a.ts')
-  await follow()
+  await follow(1)
   const open = Promise.withResolvers<void>()
   gate = open.promise
   const before = changes
   await write('workflows/a.ts', '1')
   await until('the first to be taken', () => under === 1)
   for (let n = 0; n < 200; n += 1) await write('workflows/a.ts', `${n}`)
-  // They were heard, and wait for the one that is under way.
-  await new Promise((resolve) => setTimeout(resolve, 300))
+  await allHeard()
+  await until('them to be gathered', () => !following!.isGathering)
   open.resolve()
-  await until('both', () => changes >= before + 2)
   expect(await settled()).toBe(before + 2)
 })
 

@@ -17,10 +17,9 @@ export interface FollowFilesParts {
   /** Called once for changes that come together, never twice at once. */
   readonly onChange: () => Promise<void>
   readonly note: (line: string) => void
+  /** An editor's several writes of one save are one change: what comes at shorter distances. Default 100 ms. */
+  readonly togetherMs?: number
 }
-
-/** An editor's several writes of one save are one change. */
-const togetherMs = 100
 
 /** Of modules and settings; or no ending at all: a folder. */
 const counts = /\.([cm]?[jt]sx?|json|ya?ml|sql)$|^[^.]+$/
@@ -28,13 +27,26 @@ const counts = /\.([cm]?[jt]sx?|json|ya?ml|sql)$|^[^.]+$/
 export class FollowFiles {
   private readonly watchers = new Map<string, { readonly watcher: FSWatcher; readonly inode: number }>()
   private timer: NodeJS.Timeout | undefined
+  /** A change waits for the one that is under way. */
+  private waiting = false
+  private underWay = 0
   private working: Promise<void>
   private stopped = false
   private readonly parts: FollowFilesParts
 
   constructor(parts: FollowFilesParts) {
     this.parts = parts
-    this.working = this.look()
+    this.working = this.counted(() => this.look())
+  }
+
+  /** Something was heard, and more may belong to it. */
+  get isGathering(): boolean {
+    return this.timer !== undefined
+  }
+
+  /** All that was heard is taken. */
+  get isQuiet(): boolean {
+    return !this.isGathering && this.underWay === 0
   }
 
   async stop(): Promise<void> {
@@ -48,12 +60,24 @@ export class FollowFiles {
     clearTimeout(this.timer)
     if (this.stopped) return
     this.timer = setTimeout(() => {
-      this.working = this.working.then(async () => {
+      this.timer = undefined
+      if (this.waiting) return
+      this.waiting = true
+      const before = this.working
+      this.working = this.counted(async () => {
+        await before
+        this.waiting = false
         if (this.stopped) return
         await this.parts.onChange().catch((error) => this.parts.note(`the change is not taken: ${messageOf(error)}`))
         await this.look()
       })
-    }, togetherMs)
+    }, this.parts.togetherMs ?? 100)
+  }
+
+  private async counted(work: () => Promise<void>): Promise<void> {
+    this.underWay += 1
+    await work()
+    this.underWay -= 1
   }
 
   private async look(): Promise<void> {

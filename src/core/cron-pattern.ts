@@ -13,8 +13,7 @@
  * Where both days are restricted (neither is a star or `?`), a day matches that fits one of them, as in every cron.
  * Macros: @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually.
  */
-import type { Fault } from '../errors.ts'
-import { SluiceError } from '../errors.ts'
+import { type Fault, inOneLine, SluiceError } from '../errors.ts'
 
 const minuteMs = 60_000
 const dayMs = 86_400_000
@@ -126,8 +125,9 @@ export function parsePattern(text: string): CronPattern {
 }
 
 function invalid(text: string, faults: readonly Fault[]): SluiceError {
-  const detail = faults.map((fault) => `${fault.where}: ${fault.message}`).join('; ')
-  return new SluiceError('DEFINITION_INVALID', `The cron pattern "${text}" is not valid: ${detail}`, { faults })
+  return new SluiceError('DEFINITION_INVALID', `The cron pattern "${text}" is not valid: ${inOneLine(faults)}`, {
+    faults,
+  })
 }
 
 const isAny = (text: string): boolean => text === '*' || text === '?'

@@ -54,6 +54,17 @@ describe('compileGraph', () => {
     expect(graph.waitsFor[2]).toHaveLength(2)
   })
 
+  it('lets no stage wait for a teardown of the one before, unless it is named', () => {
+    const down = { stage: 0, upstream: [0, 1], teardownOf: 0, rule: 'all_done' as const }
+    const nodes = [node(0, { stage: 0 }), node(1, { stage: 0, upstream: [0] }), node(2, down), node(3, { stage: 1 })]
+    const graph = compileGraph({ nodes: [...nodes, node(4, { stage: 1, upstream: [2] })] })
+    const before = graph.waitsFor.map((gates) => gates.flatMap((gate) => membersOf(graph, gate)))
+    expect(before).toEqual([[], [0], [0, 1], [0, 1], [0, 1, 2]])
+    expect(graph.leaves).toEqual([3, 4])
+    // Alone, what the teardown waits for judges the run, and not the teardown.
+    expect(compileGraph({ nodes: nodes.slice(0, 3) }).leaves).toEqual([1])
+  })
+
   it('has no gate before a stage that follows no other', () => {
     expect(compileGraph({ nodes: [node(0), node(1, { stage: 0 })] }).gates).toEqual([])
     expect(compileGraph({ nodes: [] })).toMatchObject({ gates: [], leaves: [] })

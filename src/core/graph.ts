@@ -1,6 +1,7 @@
 /**
  * The graph of a workflow, compiled for quick decisions. Nodes that wait for the same set of nodes share one gate, and a
- * stage waits for one gate of all nodes of the stage before: 100 stages of 100 are 99 gates, not a million edges.
+ * stage waits for one gate of all nodes of the stage before, but teardowns: 100 stages of 100 are 99 gates, not a million
+ * edges.
  */
 import type { Template } from '../sdk/reference.ts'
 import type { NodeManifest, WorkflowManifest } from './manifest.ts'
@@ -24,6 +25,11 @@ export interface Graph {
   readonly leaves: readonly number[]
 }
 
+/** Whether the next stage waits for a node. For a teardown none does: it may take its time, and judges nothing. */
+export function isOfStage(node: Pick<NodeManifest, 'stage' | 'teardownOf'>, stage: number | undefined): boolean {
+  return stage !== undefined && node.stage === stage && node.teardownOf === undefined
+}
+
 export function compileGraph(workflow: Pick<WorkflowManifest, 'nodes' | 'output' | 'timeoutMs'>): Graph {
   const { nodes } = workflow
   const gates: number[] = []
@@ -42,15 +48,15 @@ export function compileGraph(workflow: Pick<WorkflowManifest, 'nodes' | 'output'
   }
   const byStage: number[][] = []
   for (const [index, node] of nodes.entries()) {
-    if (node.stage === undefined) continue
-    byStage[node.stage] ??= []
-    byStage[node.stage]!.push(index)
+    if (!isOfStage(node, node.stage)) continue
+    byStage[node.stage!] ??= []
+    byStage[node.stage!]!.push(index)
   }
   const waitsFor = nodes.map((node, index) => {
     const waits: number[] = []
     const before = node.stage === undefined ? undefined : byStage[node.stage - 1]
     if (before) waits.push(gate(`stage ${node.stage! - 1}`, before))
-    const others = before ? node.upstream.filter((up) => nodes[up]!.stage !== node.stage! - 1) : node.upstream
+    const others = before ? node.upstream.filter((up) => !isOfStage(nodes[up]!, node.stage! - 1)) : node.upstream
     if (others.length > 0) waits.push(gate(others.join(' '), others))
     for (const wait of waits) opens[wait]!.push(index)
     return waits

@@ -323,6 +323,22 @@ describe('one node', () => {
     expect(startedBy(world)).not.toContain(both.number)
   })
 
+  it('gives a key back of which the only task is given up as it was to start', () => {
+    const world = new LimitWorld(limits, 1)
+    const [node] = world.nodes as [Node]
+    world.offer(node, task([{ limit: 'key:customer:1', amount: 1 }]))
+    world.fill(node)
+    const [asked] = node.lines.words(world.now, 100)
+    const answer = { capacity: 1, amount: 1, held: 1, ahead: undefined, retryInMs: undefined, line: [] }
+    node.lines.answered(asked!, answer)
+    const start = () => {
+      node.lines.forget(node)
+      return 0
+    }
+    expect(node.lines.next(['shared', 'process'], start)).toBe(false)
+    expect(node.lines.words(world.now, 100)).toMatchObject([{ limit: 'key:customer:1', keep: 0, line: [] }])
+  })
+
   it('starts all lines that there is room for, when it is granted some', () => {
     const world = new LimitWorld(limits, 1)
     const [node] = world.nodes as [Node]

@@ -12,31 +12,37 @@
  * 5. What a node knows to hold is never more than its grant.
  */
 import { Heap } from './heap.ts'
-import type { Answer, Place, Word } from './limit-exchange.ts'
+import type { Answer, Place } from './limit-exchange.ts'
 import {
   amountOf,
+  append,
   before,
   type Candidate,
+  candidateOf,
+  firstOfLanes,
   firstPossible,
   headOf,
-  inLine,
-  isAlone,
-  isNews,
+  heed,
+  isBehindOther,
+  isIdleKey,
   isOver,
-  keptOf,
   type Lane,
   type Limit,
   type Line,
   lanes,
   type Need,
+  type NodeWord,
   type Offer,
+  offersOf,
   openLimit,
+  openLine,
   type Parked,
-  sizeOf,
-  wishesOf,
+  passFirst,
+  type Shown,
+  shownOf,
+  wordOf,
   yields,
 } from './limit-lines.ts'
-import { kindOfLimit } from './limit-names.ts'
 import type { ReadyRange } from './run-progress.ts'
 
 /** How often a task is turned away before it collects what it needs. */
@@ -84,16 +90,10 @@ export class LimitLines<Owner extends object> {
     this.#lines.set(owner, mine)
     const key = `${lane} ${place.priority} ${needs.map(({ limit, amount }) => `${limit} ${amount}`).join(' ')}`
     let line = mine.get(key)
-    const added = { node: range.node, next: range.first, last: range.last, place }
-    if (line) {
-      line.ranges.push(added)
-      line.waiting += sizeOf(added)
-    } else {
-      const number = this.#numbers++
-      const ranges = [added]
-      const waiting = sizeOf(added)
-      const fresh = { at: undefined, sponsor: undefined, turnedAway: 0, collected: 0, first: 0, gone: false }
-      line = { key, owner, lane, needs, ranges, number, waiting, ...fresh }
+    if (line) append(line, range, place)
+    else {
+      line = openLine({ key, owner, lane, needs, number: this.#numbers++ })
+      append(line, range, place)
       mine.set(key, line)
       for (const need of needs) this.#limitOf(need.limit).interested += 1
       this.#hopeful[lane].push(line)
@@ -109,7 +109,7 @@ export class LimitLines<Owner extends object> {
     for (let line = this.#takeHopeful(free); line; line = this.#takeHopeful(free)) {
       const { sponsor } = line
       line.sponsor = undefined
-      sponsor?.sponsored.delete(line.lane)
+      if (sponsor) this.#unsponsor(sponsor, line.lane)
       const missing = this.#missing(line)
       if (missing) {
         if (sponsor && missing.limit !== sponsor.id) line.turnedAway += 1
@@ -166,11 +166,7 @@ export class LimitLines<Owner extends object> {
   /** Its tasks wait outside of all lines until it goes on; then they stand where they stood. */
   pause(owner: Owner): void {
     if (this.#paused.has(owner)) return
-    const offers = [...(this.#lines.get(owner)?.values() ?? [])].flatMap(({ ranges, first: done, needs, lane }) =>
-      ranges
-        .slice(done)
-        .map(({ node, next, last, place }) => ({ range: { node, first: next, last }, needs, place, lane })),
-    )
+    const offers = [...(this.#lines.get(owner)?.values() ?? [])].flatMap(offersOf)
     this.forget(owner)
     this.#paused.set(owner, offers)
   }
@@ -193,7 +189,7 @@ export class LimitLines<Owner extends object> {
       this.#uncollect(line)
       this.#loseInterest(line)
       if (sponsor) {
-        sponsor.sponsored.delete(line.lane)
+        this.#unsponsor(sponsor, line.lane)
         this.#stir(sponsor)
       }
       if (!at) continue
@@ -234,33 +230,23 @@ export class LimitLines<Owner extends object> {
   }
 
   /** What has to be told, at most so many; call it when `next` finds nothing more. What is given back is gone at once. */
-  words(now: number, most: number): (Word & { readonly limit: string })[] {
-    const words: (Word & { readonly limit: string })[] = []
+  words(now: number, most: number): NodeWord[] {
+    const words: NodeWord[] = []
     for (const limit of this.#dirty) {
       if (words.length === most) break
       this.#dirty.delete(limit)
-      const keep = keptOf(limit, this.#node)
-      const line = wishesOf(limit, keep - limit.inUse)
-      if (!limit.look && keep === limit.granted && (isAlone(limit) || !isNews(limit.told, line))) {
-        this.#dropIdle(limit)
-        continue
-      }
-      limit.look = false
-      limit.granted = keep
-      const usedAgoMs = Math.max(0, now - limit.usedAt)
-      words.push({ limit: limit.id, node: this.#node, keep, used: limit.used, usedAgoMs, line })
+      const word = wordOf(limit, this.#node, now)
+      if (word) words.push(word)
+      // Keys come and go.
+      else if (isIdleKey(limit)) this.#limits.delete(limit.id)
     }
     return words
   }
 
-  answered({ limit: id, used }: Word & { readonly limit: string }, answer: Answer): void {
+  answered({ limit: id, used }: NodeWord, answer: Answer): void {
     const limit = this.#limits.get(id)
     if (!limit) return
-    limit.capacity = answer.capacity
-    limit.granted = Math.max(0, answer.amount - (limit.used - used))
-    limit.held = answer.held
-    limit.ahead = answer.ahead
-    limit.told = answer.line
+    heed(limit, used, answer)
     this.#changed.add(id)
     this.#dirty.add(limit)
     this.#stir(limit)
@@ -285,32 +271,11 @@ export class LimitLines<Owner extends object> {
     return ids
   }
 
-  /** Of a limit: who holds and who waits, the first so many of each, and how many there are. */
-  shown(id: string, most: number) {
+  shown(id: string, most: number): Shown<Owner> {
     const limit = this.#limits.get(id)
-    const holders: { candidate: Candidate<Owner>; amount: number }[] = []
-    const line: { candidate: Candidate<Owner>; amount: number; place: Place }[] = []
-    for (const [token, amount] of limit?.holders ?? []) {
-      if (holders.length === most) break
-      holders.push({ candidate: this.#permits.get(token)!.candidate, amount })
-    }
-    let waiting = 0
-    for (const waits of limit ? inLine(limit) : []) {
-      waiting += waits.waiting
-      for (const { node, next, last, place } of waits.ranges.slice(waits.first)) {
-        for (let mapIndex = next; mapIndex <= last && line.length < most; mapIndex += 1) {
-          line.push({ candidate: { owner: waits.owner, node, mapIndex }, amount: amountOf(waits, id), place })
-        }
-      }
-    }
-    return {
-      capacity: limit?.capacity,
-      inUse: limit?.inUse ?? 0,
-      held: limit?.holders.size ?? 0,
-      waiting,
-      holders,
-      line,
-    }
+    // One that was forgotten is free.
+    if (!limit) return { inUse: 0, waiting: 0, holders: [], line: [] }
+    return shownOf(limit, most, (token) => this.#permits.get(token)!.candidate)
   }
 
   #firstHopeful(lane: Lane): Line<Owner> | undefined {
@@ -363,10 +328,8 @@ export class LimitLines<Owner extends object> {
     const limit = this.#limits.get(id)
     if (limit?.capacity === undefined || isOver(limit) || limit.granted - limit.inUse < amount) return false
     if (yields(limit, headOf(line), this.#node)) return false
-    return lanes.every((lane) => {
-      const first = firstPossible(limit, lane)
-      return !first || before(line, first)
-    })
+    const next = firstPossible(limit, line.lane)
+    return (!next || before(line, next)) && !isBehindOther(limit, line)
   }
 
   #park(line: Line<Owner>, id: string): void {
@@ -378,19 +341,12 @@ export class LimitLines<Owner extends object> {
   }
 
   #startFirst(line: Line<Owner>, start: (candidate: Candidate<Owner>) => number): number {
-    const range = line.ranges[line.first]!
-    const candidate = { owner: line.owner, node: range.node, mapIndex: range.next }
+    const candidate = candidateOf(line)
     const token = start(candidate)
-    range.next += 1
-    line.waiting -= 1
-    if (range.next > range.last) line.first += 1
-    if (line.first > 1_024 && line.first * 2 > line.ranges.length) {
-      line.ranges.splice(0, line.first)
-      line.first = 0
-    }
+    passFirst(line)
     this.#uncollect(line)
     if (line.waiting > 0) this.#hopeful[line.lane].push(line)
-    else {
+    else if (!line.gone) {
       this.#lines.get(line.owner)?.delete(line.key)
       this.#loseInterest(line)
     }
@@ -407,16 +363,22 @@ export class LimitLines<Owner extends object> {
 
   /** Lets the first in line be looked at, of each lane, when there is room for it. */
   #stir(limit: Limit<Owner>): void {
-    for (const lane of lanes) {
-      if (limit.sponsored.has(lane)) continue
-      const first = firstPossible(limit, lane)
-      if (!first || isOver(limit) || limit.granted - limit.inUse < amountOf(first, limit.id)) continue
-      if (yields(limit, headOf(first), this.#node)) continue
+    if (isOver(limit)) return
+    for (const first of firstOfLanes(limit)) {
+      const { lane } = first
+      if (limit.sponsored.has(lane) || limit.granted - limit.inUse < amountOf(first, limit.id)) continue
+      if (yields(limit, headOf(first), this.#node) || isBehindOther(limit, first)) continue
       this.#unpark(limit, first)
       first.sponsor = limit
       limit.sponsored.add(lane)
       this.#hopeful[lane].push(first)
     }
+  }
+
+  /** Nobody that it let out waits for a runner of the lane: those behind ask for tokens again. */
+  #unsponsor(limit: Limit<Owner>, lane: Lane): void {
+    limit.sponsored.delete(lane)
+    if (limit.isRate) this.#dirty.add(limit)
   }
 
   #unpark(limit: Limit<Owner>, line: Line<Owner>): void {
@@ -435,12 +397,5 @@ export class LimitLines<Owner extends object> {
       this.#limits.set(id, limit)
     }
     return limit
-  }
-
-  /** Keys come and go. */
-  #dropIdle(limit: Limit<Owner>): void {
-    if (kindOfLimit(limit.id) !== 'key' || limit.granted > 0 || limit.inUse > 0 || limit.told.length > 0) return
-    if (limit.interested > 0) return
-    this.#limits.delete(limit.id)
   }
 }

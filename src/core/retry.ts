@@ -3,7 +3,7 @@
  * (AWS Architecture Blog, 2015): the wait is drawn evenly between 0 and `min(maxMs, baseMs * 2^(n-1))` for the n-th
  * failure, which spreads the load of many tasks that failed together better than any fixed wait.
  */
-import { SluiceError } from '../errors.ts'
+import { inOneLine, SluiceError } from '../errors.ts'
 import type { RetryOptions } from '../sdk/action-definition.ts'
 import { parseDuration } from '../time.ts'
 
@@ -33,7 +33,8 @@ export const defaultRetryPolicy: RetryPolicy = Object.freeze({ attempts: 1, base
 
 /**
  * What an attempt may lose its runner: 10 times, whatever the author's policy says. A loss is no fault of the task, but
- * a task that kills each of its runners must end some time.
+ * a task that kills each of its runners must end some time. The death of a whole host counts, too: nobody can tell one that
+ * died under a task from one that the task brought down.
  */
 export const lossPolicy: RetryPolicy = Object.freeze({ attempts: 10, baseMs: 1_000, maxMs: 60_000 })
 
@@ -64,8 +65,7 @@ export function retryPolicy(given: Partial<RetryPolicy> = {}): RetryPolicy {
     },
   ].filter((fault) => fault !== false)
   if (faults.length > 0) {
-    const detail = faults.map((fault) => `${fault.where}: ${fault.message}`).join('; ')
-    throw new SluiceError('DEFINITION_INVALID', `The retry policy is not valid: ${detail}`, { faults })
+    throw new SluiceError('DEFINITION_INVALID', `The retry policy is not valid: ${inOneLine(faults)}`, { faults })
   }
   return policy
 }

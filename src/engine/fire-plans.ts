@@ -3,14 +3,14 @@
  * are: the cursor of a plan is locked while its ticks are recorded and its runs inserted, in one transaction for all plans
  * that are due. One timer waits for the earliest tick of all plans.
  */
-import { dueTicks, type Tick } from '../core/catch-up.ts'
+import { catchUpDefaults, dueTicks, type Tick } from '../core/catch-up.ts'
 import { newRunId } from '../core/ids.ts'
 import type { Manifest, WorkflowManifest } from '../core/manifest.ts'
 import { planStart } from '../core/plan-start.ts'
 import { tickOf } from '../core/planned-params.ts'
 import { nextTick, type Schedule, scheduleOf } from '../core/schedule.ts'
 import { messageOf } from '../errors.ts'
-import type { Database } from '../ports/database.ts'
+import type { Database, Session } from '../ports/database.ts'
 import type { CronPlan, IntervalPlan } from '../sdk/plan.ts'
 import {
   beginPlans,
@@ -32,7 +32,8 @@ export interface FirePlansParts {
   readonly note: (line: string) => void
 }
 
-interface ClockEntry extends PlanEntry {
+/** A plan by the clock, as one engine follows it. */
+export interface ClockEntry extends PlanEntry {
   readonly definition: WorkflowManifest
   readonly by: (CronPlan | IntervalPlan) & { readonly name: string }
   readonly schedule: Schedule
@@ -40,9 +41,14 @@ interface ClockEntry extends PlanEntry {
   next: number
 }
 
-/** Ticks of one plan, and of all, handled in one transaction. */
-const ticksAtOnce = 500
-const ticksOfAll = 5_000
+/** Ticks of one plan, and of all, handled in one transaction; and how many that were missed are caught up with. */
+interface MostTicks {
+  readonly ofPlan: number
+  readonly ofAll: number
+  readonly caughtUp: number
+}
+
+const defaults: MostTicks = { ofPlan: 500, ofAll: 5_000, caughtUp: catchUpDefaults.most }
 /** Also how soon a clock that was set is noticed. */
 const longestWaitMs = 60_000
 /** Plans that another engine holds are asked for again after this long: it may have died with them. */
@@ -61,15 +67,7 @@ export class FirePlans {
 
   /** Follows the plans of a version from now on. */
   async follow(manifest: Manifest): Promise<void> {
-    this.entries = manifest.workflows.flatMap((workflow) =>
-      workflow.plans.flatMap((plan) => {
-        if (plan.kind !== 'cron' && plan.kind !== 'interval') return []
-        const entry = planEntry(workflow, plan, manifest.hash)
-        return [
-          { ...entry, definition: workflow, by: plan, schedule: scheduleOf(plan), next: Number.NEGATIVE_INFINITY },
-        ]
-      }),
-    )
+    this.entries = clockEntries(manifest)
     await beginPlans(this.parts.db, this.entries)
     this.fire()
   }
@@ -92,7 +90,7 @@ export class FirePlans {
         wait = 1_000
       }
       clearTimeout(this.timer)
-      if (!this.stopped) this.timer = setTimeout(() => this.fire(), wait)
+      if (!this.stopped) this.timer = setTimeout(() => this.fire(), Math.max(0, wait))
     })
   }
 
@@ -100,39 +98,69 @@ export class FirePlans {
   private async fireDue(): Promise<number> {
     const { db, clock, random } = this.parts
     const now = clock.now()
-    if (this.entries.length === 0) return longestWaitMs
     const asked = this.entries.filter((entry) => entry.next <= now)
-    const seen = new Map<ClockEntry, number>()
-    let held = false
-    if (asked.length > 0) {
-      await db.transaction(async (session) => {
-        const cursors = await takePlans(session, asked)
-        const byPlan = new Map(cursors.map((row) => [`${row.workflow} ${row.plan}`, row]))
-        const ticks: TickRow[] = []
-        const runs: NewRun[] = []
-        for (const entry of asked) {
-          const cursor = byPlan.get(`${entry.workflow} ${entry.plan}`)
-          held ||= !cursor
-          if (!cursor || ticks.length >= ticksOfAll) continue
-          const since = cursor.since.getTime()
-          const due = dueTicks(entry.schedule, entry.by.catchUp, since, now, { limit: ticksAtOnce })
-          for (const tick of due) {
-            const rows = rowsOf(entry, tick, cursor.paused, newRunId(now, random))
-            ticks.push(rows.tick)
-            if (rows.run) runs.push(rows.run)
-          }
-          // A clock that was set back is waited for.
-          const after = Math.max(since, due.at(-1)?.logicalTime ?? since, due.length < ticksAtOnce ? now : since)
-          seen.set(entry, nextTick(entry.schedule, after) ?? Number.POSITIVE_INFINITY)
-        }
-        const inserted = await insertNewRuns(session, runs)
-        await recordTicks(session, withoutTaken(ticks, inserted))
-      })
-    }
+    if (asked.length === 0) return waitFor(this.entries, now, false)
+    const { seen, held } = await db.transaction((session) => fireTicks(session, asked, now, random))
     for (const [entry, next] of seen) entry.next = next
-    const waits = this.entries.map(({ next }) => (next <= now && held ? now + heldMs : next))
-    return Math.min(longestWaitMs, Math.max(0, Math.min(...waits) - clock.now()))
+    return waitFor(this.entries, now, held) - (clock.now() - now)
   }
+}
+
+export function clockEntries(manifest: Pick<Manifest, 'hash' | 'workflows'>): ClockEntry[] {
+  return manifest.workflows.flatMap((workflow) =>
+    workflow.plans.flatMap((plan) => {
+      if (plan.kind !== 'cron' && plan.kind !== 'interval') return []
+      const entry = planEntry(workflow, plan, manifest.hash)
+      return [{ ...entry, definition: workflow, by: plan, schedule: scheduleOf(plan), next: Number.NEGATIVE_INFINITY }]
+    }),
+  )
+}
+
+/** What became of the plans that were asked for. */
+export interface Fired {
+  /** Of those whose ticks were looked at: when to look at them next. */
+  readonly seen: ReadonlyMap<ClockEntry, number>
+  /** Another engine is at some of them. */
+  readonly held: boolean
+}
+
+/** Records the ticks that are due, and inserts their runs. To be called in a transaction, whose commit makes it so. */
+export async function fireTicks(
+  session: Session,
+  asked: readonly ClockEntry[],
+  now: number,
+  random: () => number,
+  most = defaults,
+): Promise<Fired> {
+  const cursors = await takePlans(session, asked)
+  const byPlan = new Map(cursors.map((row) => [`${row.workflow} ${row.plan}`, row]))
+  const seen = new Map<ClockEntry, number>()
+  const ticks: TickRow[] = []
+  const runs: NewRun[] = []
+  for (const entry of asked) {
+    const cursor = byPlan.get(`${entry.workflow} ${entry.plan}`)
+    if (!cursor || ticks.length >= most.ofAll) continue
+    const since = cursor.since.getTime()
+    const limits = { limit: most.ofPlan, most: most.caughtUp }
+    const due = dueTicks(entry.schedule, entry.by.catchUp, since, now, limits)
+    for (const tick of due) {
+      const rows = rowsOf(entry, tick, cursor.paused, newRunId(now, random))
+      ticks.push(rows.tick)
+      if (rows.run) runs.push(rows.run)
+    }
+    // A clock that was set back is waited for.
+    const after = Math.max(since, due.at(-1)?.logicalTime ?? since, due.length < most.ofPlan ? now : since)
+    seen.set(entry, nextTick(entry.schedule, after) ?? Number.POSITIVE_INFINITY)
+  }
+  const inserted = await insertNewRuns(session, runs)
+  await recordTicks(session, withoutTaken(ticks, inserted))
+  return { seen, held: cursors.length < asked.length }
+}
+
+/** How long to wait, from `now` on, until something may be due. */
+export function waitFor(entries: readonly Pick<ClockEntry, 'next'>[], now: number, held: boolean): number {
+  const waits = entries.map(({ next }) => (next <= now && held ? now + heldMs : next))
+  return Math.min(longestWaitMs, Math.max(0, Math.min(...waits) - now))
 }
 
 function rowsOf(entry: ClockEntry, tick: Tick, paused: boolean, runId: string): ReturnType<typeof plannedRows> {

@@ -6,16 +6,16 @@
  * 2. Nothing of this is in the way of a start: a task starts within the grant by a decision in memory (core/limits.ts).
  * 3. What people are shown of it is written at most twice a second, and only of what changed.
  */
-import type { Place } from '../core/limit-exchange.ts'
 import type { Candidate, Need } from '../core/limit-lines.ts'
-import { LimitLines } from '../core/limits.ts'
 import type { ReadyRange } from '../core/run-progress.ts'
 import { messageOf } from '../errors.ts'
 import type { LocalExecutor } from '../executors/local.ts'
 import type { Database } from '../ports/database.ts'
-import { exchangeLimits, giveUpGrants, type ShownTask, showLines, showRunners } from '../store/limits.ts'
+import { exchangeLimits, giveUpGrants } from '../store/limits.ts'
+import { type ShownTask, showLines, showRunners } from '../store/shown-limits.ts'
 import { type Clock, monotonicMs } from '../time.ts'
 import { DueTimes } from './due-times.ts'
+import { LimitTalk, type Words } from './limit-talk.ts'
 import { Outage } from './outage.ts'
 import type { Isolation, OwnedRun } from './owned-run.ts'
 
@@ -31,17 +31,14 @@ export interface LimitsParts {
   readonly readyIn: (isolation: Isolation) => number
 }
 
-/** Limits in one word. More wait for the next. */
-const mostInWord = 200
 /** Of each line, and of who holds. */
 const mostShown = 100
 const showEveryMs = 500
 const tryAgainMs = 500
 
 export class Limits {
-  private readonly lines: LimitLines<OwnedRun>
+  private readonly talk: LimitTalk
   private readonly due: DueTimes<string>
-  private readonly awaited = new Set<string>()
   private readonly outage: Outage
   private readonly parts: LimitsParts
   private telling: Promise<void> | undefined
@@ -49,110 +46,88 @@ export class Limits {
   private showing: Promise<void> | undefined
   private showLater: NodeJS.Timeout | undefined
   private shownRunners = ''
-  private off = false
   private stopped = false
 
   constructor(parts: LimitsParts) {
     this.parts = parts
-    this.lines = new LimitLines(parts.nodeId)
+    const { nodeId, clock, executor } = parts
+    this.talk = new LimitTalk({ nodeId, now: () => clock.now(), runs: (token) => executor.has(token) })
     this.outage = new Outage({ what: 'asking for limits', counted: 'nodes', note: parts.note, now: monotonicMs })
     this.due = new DueTimes(parts.clock, (ids) => {
-      for (const id of ids) {
-        this.awaited.delete(id)
-        this.lines.look(id)
-      }
+      this.talk.due(ids)
       parts.pump()
     })
   }
 
   /** These tasks wait until what they need is free. */
   offer(run: OwnedRun, range: ReadyRange, needs: readonly Need[], isolation: Isolation): void {
-    const node = run.workflow.nodes[range.node]!
-    // Runs of higher priority go first, and of one run the tasks of higher priority.
-    const place: Place = { priority: run.row.priority * 10_000 + (node.priority ?? 0), since: this.parts.clock.now() }
-    this.lines.offer(run, range, needs, place, isolation)
+    this.talk.offer(run, range, needs, isolation)
   }
 
   /** Starts the first in line on a runner of one of these kinds. False: nothing may start. */
   next(free: readonly Isolation[], start: (candidate: Candidate<OwnedRun>) => number): boolean {
-    return this.lines.next(free, start)
+    return this.talk.lines.next(free, start)
   }
 
   pause(run: OwnedRun, paused: boolean): void {
-    if (paused) this.lines.pause(run)
-    else this.lines.resume(run)
+    this.talk.pause(run, paused)
   }
 
   forget(run: OwnedRun): void {
-    this.lines.forget(run)
+    this.talk.lines.forget(run)
   }
 
   /** Starts and ends that are committed: tokens are used, and what attempts held is free. */
   committed(started: readonly number[], ended: readonly number[]): void {
-    const now = this.parts.clock.now()
-    for (const token of started) this.lines.startTold(token, now)
-    for (const token of ended) this.lines.release(token, now)
+    this.talk.committed(started, ended)
   }
 
   /** After a run was read again: attempts that its rows do not have, and no runner either, hold nothing. */
   settle(runId: string, live: readonly number[]): void {
-    const kept = new Set(live)
-    const now = this.parts.clock.now()
-    for (const token of this.lines.permitsOf((run) => run.row.id === runId)) {
-      if (!kept.has(token) && !this.parts.executor.has(token)) this.lines.release(token, now)
-    }
+    this.talk.settle(runId, live)
   }
 
   /** Somebody else has news: `<node that knows> <kind>:<name>`. */
   heard(news: string): void {
-    const [from = '', limit = ''] = news.split(' ')
-    if (from !== this.parts.nodeId && this.lines.look(limit)) this.parts.pump()
+    if (this.talk.heard(news)) this.parts.pump()
   }
 
   /** Notifications may have been missed. */
   sweep(): void {
-    if (this.lines.look()) this.parts.pump()
+    if (this.talk.lines.look()) this.parts.pump()
   }
 
   /** Nothing is known until `resume`: others may have taken what was granted. */
   suspend(): void {
-    this.off = true
-    this.lines.reset(this.parts.clock.now())
+    this.talk.suspend()
   }
 
   resume(): void {
-    this.off = false
+    this.talk.resume()
     this.tell()
   }
 
   /** Call it when nothing more may start. */
   tell(): void {
     this.show()
-    if (this.telling || this.again || this.off || this.stopped || !this.lines.hasNews) return
-    const words = this.lines.words(this.parts.clock.now(), mostInWord)
-    if (words.length === 0) return
+    if (this.telling || this.again || this.stopped) return
+    const words = this.talk.next()
+    if (words === undefined) return
     this.telling = this.say(words).finally(() => {
       this.telling = undefined
       if (!this.stopped) this.parts.pump()
     })
   }
 
-  private async say(words: ReturnType<LimitLines<OwnedRun>['words']>): Promise<void> {
-    const { db, nodeId, clock } = this.parts
+  private async say(words: Words): Promise<void> {
+    const { db, nodeId } = this.parts
     try {
       const answers = await exchangeLimits(db, nodeId, words)
-      if (this.off) return
-      for (const word of words) {
-        const answer = answers.get(word.limit)!
-        this.lines.answered(word, answer)
-        if (answer.retryInMs === undefined || this.awaited.has(word.limit)) continue
-        this.awaited.add(word.limit)
-        this.due.add(clock.now() + answer.retryInMs, word.limit)
-      }
+      for (const { at, limit } of this.talk.answered(answers)) this.due.add(at, limit)
       this.outage.over([nodeId])
     } catch (error) {
       this.outage.failed([nodeId], messageOf(error))
-      for (const { limit } of words) this.lines.unanswered(limit)
+      this.talk.unanswered()
       if (this.stopped) return
       this.again = setTimeout(() => {
         this.again = undefined
@@ -189,8 +164,8 @@ export class Limits {
 
   private async write(): Promise<void> {
     const { db, nodeId } = this.parts
-    const lines = this.lines.takeChanged().map((limit) => {
-      const { inUse, waiting, holders, line } = this.lines.shown(limit, mostShown)
+    const lines = this.talk.lines.takeChanged().map((limit) => {
+      const { inUse, waiting, holders, line } = this.talk.lines.shown(limit, mostShown)
       return {
         ...{ limit, inUse, waiting },
         holders: holders.map(shownTask),
@@ -200,7 +175,7 @@ export class Limits {
     await showLines(db, nodeId, lines)
     const runners = (['shared', 'process'] as const).map((lane) => {
       const { busy, slots } = this.parts.executor.size(lane)
-      return { lane, busy, slots, ready: this.parts.readyIn(lane) + this.lines.hopefulIn(lane) }
+      return { lane, busy, slots, ready: this.parts.readyIn(lane) + this.talk.lines.hopefulIn(lane) }
     })
     const text = JSON.stringify(runners)
     if (text === this.shownRunners) return

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { EngineWorld } from '../../test/engine-world.ts'
+import { EngineWorld, until } from '../../test/engine-world.ts'
 import { SluiceError } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
 
@@ -36,5 +36,45 @@ it('an outage is told when it begins and when it ends, however often is tried me
     'reading runs again failed, and is tried until it goes well: no answer',
     expect.stringMatching(/^reading runs again goes well again after [\d.]+ s \(runs: 1\)$/),
   ])
+  expect(await world.breaches()).toEqual([])
+})
+
+it('a run that is about to be read again is not handed back: what ended meanwhile is not done again', async () => {
+  const failing = new Set<string>()
+  const released = Promise.withResolvers<void>()
+  const reclaimed = Promise.withResolvers<void>()
+  // The run is read again between the moment strays are handed back and the one free runs are taken.
+  const wrap = (db: Database): Database => ({
+    ...db,
+    async query(sql, values) {
+      if (failing.delete(sql.name)) throw new SluiceError('DATABASE_UNREACHABLE', 'no answer')
+      if (sql.name === 'runs.claim' && failing.has('strays')) await reclaimed.promise
+      if (sql.name !== 'runs.reclaim') return db.query(sql, values)
+      await released.promise
+      const rows = await db.query(sql, values)
+      reclaimed.resolve()
+      return rows
+    },
+    async execute(sql, values) {
+      const done = await db.execute(sql, values)
+      if (sql.name === 'runs.release') released.resolve()
+      return done
+    },
+  })
+  const engine = await world.engine({ leaseMs: 600_000, wrap })
+  const id = await world.start('isolated', world.place('handed-back'))
+  for (const index of [0, 1, 2]) await world.started('handed-back', index)
+  failing.add('runs.claim')
+  const other = await world.start('says', { value: 1 })
+  await until('strays', () => engine.notes.some((note) => note.startsWith('taking runs failed')))
+  failing.add('strays').add('transitions.commit_one').add('transitions.commit_group')
+  await world.go('handed-back')
+  await until('a failed write', () => engine.notes.some((note) => note.startsWith('a write for')))
+  failing.delete('transitions.commit_one')
+  failing.delete('transitions.commit_group')
+  expect(await world.ended(await world.start('says', { value: 2 }))).toBe('success')
+  expect(await world.ended(other)).toBe('success')
+  expect(await world.ended(id)).toBe('success')
+  expect(await world.tasks(id)).toMatchObject(Array(3).fill({ attempt: 1, losses: 0, state: 'success' }))
   expect(await world.breaches()).toEqual([])
 })

@@ -7,20 +7,17 @@
  * 4. A run stays until its end is committed; notifications only wake, a slow sweep finds what they missed.
  */
 import type { Outcome, RunEvent } from '../core/run-progress.ts'
-import { type Restored, restoreProgress } from '../core/run-restore.ts'
 import { messageOf } from '../errors.ts'
-import { storedResult } from '../executors/attempt.ts'
 import type { LocalExecutor } from '../executors/local.ts'
 import type { AttemptStart } from '../executors/runner-protocol.ts'
 import type { Database } from '../ports/database.ts'
 import { putDeadline } from '../store/approvals.ts'
 import { type InboxMessage, readInbox } from '../store/inbox.ts'
-import { admitRuns } from '../store/limits.ts'
-import { claimRuns, failRun, type OwnedRun as RunRow, releaseRuns } from '../store/runs.ts'
-import { readRunTasks } from '../store/tasks.ts'
+import { failRun, type OwnedRun as RunRow } from '../store/runs.ts'
 import { commitGroup, wasTakenAway } from '../store/transitions.ts'
 import { pausedWorkflows } from '../store/workflows.ts'
-import { type Clock, monotonicMs } from '../time.ts'
+import type { Clock } from '../time.ts'
+import { ClaimRuns } from './claim-runs.ts'
 import { ClearRuns } from './clear-runs.ts'
 import { DueTimes } from './due-times.ts'
 import { Fill } from './fill.ts'
@@ -28,9 +25,9 @@ import { GroupCommit } from './group-commit.ts'
 import { eventOf } from './inbox-events.ts'
 import { Limits } from './limits.ts'
 import { mayPass } from './may-pass.ts'
-import { Outage } from './outage.ts'
 import { type AfterCommit, type Isolation, type Later, OwnedRun, type Place } from './owned-run.ts'
 import { type Fate, ReadAgain } from './read-again.ts'
+import { goOn, readRun } from './take-up.ts'
 import { WorkflowGraphs } from './workflow-graphs.ts'
 
 export interface OwnRunsParts {
@@ -46,10 +43,7 @@ export interface OwnRunsParts {
   readonly maxRuns?: number
 }
 
-const defaultMaxRuns = 1_000
 const isolations: readonly Isolation[] = ['shared', 'process']
-/** Runs taken in one statement. */
-const claimAtOnce = 200
 
 export class OwnRuns {
   private readonly runs = new Map<string, OwnedRun>()
@@ -61,24 +55,28 @@ export class OwnRuns {
   private readonly graphs: WorkflowGraphs
   private readonly clears: ClearRuns
   private paused: ReadonlySet<string> = new Set()
-  /** Workflows of which runs wait for a place among its active ones. */
-  private limited: ReadonlySet<string> = new Set()
-  private claiming: Promise<void> | undefined
-  private claimAgain = false
-  /** Rows may name this node that it does not hold: a claim whose answer was lost, a run that could not be read. */
-  private strays = false
+  private readonly claims: ClaimRuns
   private readonly again: ReadAgain
-  private readonly taking: Outage
   private suspended = false
   private stopped = false
   private readonly parts: OwnRunsParts
 
   constructor(parts: OwnRunsParts) {
     this.parts = parts
-    this.taking = new Outage({ what: 'taking runs', note: parts.note, now: monotonicMs })
+    const isOver = () => this.stopped || this.suspended
+    this.claims = new ClaimRuns({
+      ...parts,
+      isOver,
+      held: this.runs,
+      expected: () => this.again.expected(),
+      adopt: (row) => this.adopt(row),
+      pump: () => this.group.pump(),
+      readPaused: () => this.readPaused(),
+      drainInbox: () => this.drainInbox(),
+    })
     this.again = new ReadAgain({
       ...parts,
-      isOver: () => this.stopped || this.suspended,
+      isOver,
       held: (id) => this.runs.get(id),
       adopt: (row) => this.adopt(row),
       fail: (row, why) => this.fail(row, why),
@@ -115,18 +113,7 @@ export class OwnRuns {
 
   /** Takes runs that are free, and reads the inbox. Calls while it is at work make it look once more. */
   wake(): Promise<void> {
-    if (this.claiming) {
-      this.claimAgain = true
-      return this.claiming
-    }
-    this.claiming = this.claimAll().finally(() => {
-      this.claiming = undefined
-      if (this.claimAgain && !this.stopped) {
-        this.claimAgain = false
-        void this.wake()
-      }
-    })
-    return this.claiming
+    return this.claims.wake()
   }
 
   ended(attempt: AttemptStart, outcome: Outcome): void {
@@ -149,7 +136,7 @@ export class OwnRuns {
     this.stopped = true
     this.due.stop()
     this.fill.clear()
-    await this.claiming?.catch(() => {})
+    await this.claims.settled()
     await this.limits.stop()
     await this.group.settled()
   }
@@ -157,7 +144,7 @@ export class OwnRuns {
   /** Forgets everything and takes nothing, since others may take it at any moment; until `startOver`. */
   suspend(): void {
     this.suspended = true
-    this.strays = true
+    this.claims.mayHaveStrays()
     for (const run of this.runs.values()) this.forget(run)
     this.again.forget()
     this.limits.suspend()
@@ -169,39 +156,6 @@ export class OwnRuns {
     this.suspended = false
     this.limits.resume()
     return this.wake()
-  }
-
-  private async claimAll(): Promise<void> {
-    const { db, nodeId, maxRuns = defaultMaxRuns } = this.parts
-    if (this.suspended) return
-    try {
-      if (this.strays) {
-        await releaseRuns(db, nodeId, [...this.runs.keys()])
-        this.strays = false
-      }
-      const [limited] = await Promise.all([admitRuns(db), this.readPaused()])
-      this.limited = new Set(limited)
-      await this.claimSome(() => maxRuns - this.runs.size, false)
-      // What others wait for goes on also when there is no room for more, or they would wait for each other for ever.
-      if (this.runs.size >= maxRuns) await this.claimSome(() => claimAtOnce, true)
-      await this.drainInbox()
-      this.taking.over([this.parts.nodeId])
-    } catch (error) {
-      this.strays = true
-      this.taking.failed([this.parts.nodeId], messageOf(error))
-    }
-  }
-
-  private async claimSome(room: () => number, childrenOnly: boolean): Promise<void> {
-    while (!this.stopped && !this.suspended) {
-      const limit = Math.min(claimAtOnce, room())
-      if (limit <= 0) return
-      const rows = await claimRuns(this.parts.db, this.parts.nodeId, limit, childrenOnly)
-      const adopted = await Promise.allSettled(rows.map((row) => this.adopt(row)))
-      this.group.pump()
-      for (const result of adopted) if (result.status === 'rejected') throw result.reason
-      if (rows.length < limit) return
-    }
   }
 
   private async readPaused(): Promise<void> {
@@ -262,23 +216,20 @@ export class OwnRuns {
   /** Reads a run's rows into memory. @throws what may pass; a run that can never be read ends as failed. */
   private async adopt(row: RunRow): Promise<void> {
     try {
-      const found = await this.graphs.of(row.version, row.workflow)
-      const fresh = row.seq === 0
-      const rows = fresh ? { tasks: [], widths: [] } : await readRunTasks(this.parts.db, row.id)
-      for (const [index, task] of rows.tasks.entries()) {
-        const stored = task.result === null ? null : storedResult.exec(task.result)
-        if (stored)
-          rows.tasks[index] = { ...task, result: Buffer.from(await this.parts.readObject(stored[1]!)).toString('utf8') }
-      }
-      const restored = restoreProgress(found.graph, row.params, rows.tasks, rows.widths)
+      const { workflow, restored } = await readRun({ ...this.parts, graphs: this.graphs }, row)
       if (this.suspended) return
-      const run = new OwnedRun(row, found.workflow, restored.progress, this.limits)
+      const run = new OwnedRun(row, workflow, restored.progress, this.limits)
       const held = this.runs.get(row.id)
       if (held && held.row.epoch >= row.epoch) return
       if (held) this.forget(held)
       this.runs.set(row.id, run)
       this.pause(run)
-      this.goOn(run, restored)
+      goOn(run, restored, {
+        now: this.parts.clock.now(),
+        random: this.parts.random,
+        later: (at, what) => this.due.add(at, { run, what }),
+        endOf: (token) => this.endOf(row.id, token),
+      })
       const live = restored.running.map(({ token }) => token)
       this.limits.settle(row.id, live)
       this.changed(run)
@@ -291,32 +242,10 @@ export class OwnRuns {
     }
   }
 
-  /** Takes up a run where its rows say it stands. */
-  private goOn(run: OwnedRun, restored: Restored): void {
-    const now = this.parts.clock.now()
-    const limit = run.workflow.timeoutMs
-    const { startedAt } = run.row
-    const until = limit === undefined || startedAt === null ? undefined : startedAt + limit
-    // Before all else: of what was stopped nothing begins again.
-    if (run.row.cancel) run.take({ kind: 'cancel' }, now, this.parts.random)
-    else if (until !== undefined && until <= now) run.take({ kind: 'run-limit' }, now, this.parts.random)
-    run.take({ kind: 'begin' }, now, this.parts.random)
-    for (const range of restored.ready) run.addReady(range)
-    for (const { at, ...task } of restored.retries) this.due.add(at, { run, what: { kind: 'ready', ...task } })
-    for (const { at, ...task } of restored.due) this.due.add(at, { run, what: { kind: 'due', ...task } })
-    for (const { at, ...task } of restored.limits) {
-      // Before their attempts end: what was stopped for its time did not end by itself.
-      if (at <= now) run.take({ kind: 'task-limit', ...task }, now, this.parts.random)
-      else this.due.add(at, { run, what: { kind: 'task-limit', ...task } })
-    }
-    if (until !== undefined) this.due.add(until, { run, what: { kind: 'run-limit' } })
-    run.live = restored.running.length
-    run.openChildren = restored.children
-    for (const { node, mapIndex, token } of restored.running) {
-      if (this.parts.executor.has(token)) continue
-      const outcome = this.again.outcomeOf(run.row.id, token) ?? ({ kind: 'lost', reason: 'its engine ended' } as const)
-      run.take({ kind: 'ended', node, mapIndex, token, outcome }, now, this.parts.random)
-    }
+  /** How an attempt ended that the rows call running; undefined while it does run here. */
+  private endOf(runId: string, token: number): Outcome | undefined {
+    if (this.parts.executor.has(token)) return undefined
+    return this.again.outcomeOf(runId, token) ?? { kind: 'lost', reason: 'its engine ended' }
   }
 
   /** A run that decides what cannot be decided ends as failed, alone. */
@@ -385,9 +314,7 @@ export class OwnRuns {
     this.clears.written(run)
     if (after.ended) {
       this.forget(run)
-      // There was no room for more, or for more of its workflow; runs may wait in the database.
-      const wasFull = this.runs.size === (this.parts.maxRuns ?? defaultMaxRuns) - 1
-      if (wasFull || this.limited.has(run.row.workflow)) void this.wake()
+      if (this.claims.mayFollow(run.row.workflow)) void this.wake()
     }
   }
 

@@ -48,6 +48,11 @@ export class ReadAgain {
     for (const { token, outcome } of ends) known.set(token, outcome)
   }
 
+  /** The runs that are about to be read again. */
+  expected(): Iterable<string> {
+    return this.known.keys()
+  }
+
   expects(runId: string): boolean {
     return this.known.has(runId)
   }

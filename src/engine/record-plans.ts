@@ -9,10 +9,11 @@ import { insertNewRuns } from '../store/runs.ts'
 import { ensureTopic } from '../store/topics.ts'
 import type { EventEntry, EventKind } from './event-plans.ts'
 
-/** Read in one transaction; a batch that is not full by then starts as it is. */
-const limits = { records: 2_000, bytes: 4_194_304 }
-
-export const recordPlans: EventKind<TopicRecordPlan> = {
+/** @param limits what is read in one transaction; a batch that is not full by then starts as it is */
+export const recordPlansWith = (limits: {
+  readonly records: number
+  readonly bytes: number
+}): EventKind<TopicRecordPlan> => ({
   kind: 'topic-record',
   channel: 'sluice_topic',
   subjectOf: (payload) => payload.slice(0, payload.lastIndexOf(':')),
@@ -42,7 +43,9 @@ export const recordPlans: EventKind<TopicRecordPlan> = {
     await moveTopicCursors(session, plan, cursors)
     return { more: full, wakeAt }
   },
-}
+})
+
+export const recordPlans = recordPlansWith({ records: 2_000, bytes: 4_194_304 })
 
 function rowsOf(
   entry: EventEntry<TopicRecordPlan>,

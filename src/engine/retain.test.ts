@@ -130,8 +130,10 @@ describe('retention', () => {
   it('goes on when lines came for a day that nobody had prepared, and forgets them too', async () => {
     const source = taskIdOf(await world.start('none'), 0, -1)
     await world.db.execute(spoil, [source, new Date(Date.now() - 35 * day)])
-    await world.db.execute(spoil, [source, new Date(Date.now() + 2.5 * day)])
-    await world.db.execute(makeDays, [new Date(Date.now() + 2.5 * day).toISOString().slice(0, 10)])
+    // Today and two days more are prepared: this is noon of the third, at whatever hour the test runs.
+    const later = new Date((Math.floor(Date.now() / day) + 3.5) * day)
+    await world.db.execute(spoil, [source, later])
+    await world.db.execute(makeDays, [later.toISOString().slice(0, 10)])
     await retain(30 * day).once()
     await appendLogs(world.db, [{ source, attempt: 1, seq: 0, lines: 'on\n' }])
     expect((await world.db.query(chunksInDefault))[0]!.count).toBe(1)

@@ -7,6 +7,7 @@ import { forgetBackfills } from '../store/backfills.ts'
 import { withoutBackup } from '../store/backup.ts'
 import { forgetDeliveries } from '../store/hook-deliveries.ts'
 import { cleanInbox } from '../store/inbox.ts'
+import { forgetIngestIds } from '../store/ingest.ts'
 import { dropLedgerPartitions, foldLedger, makeLedgerPartitions } from '../store/ledger.ts'
 import { removeDeadGrants } from '../store/limits.ts'
 import { deleteOldDatasetVersions } from '../store/lineage.ts'
@@ -43,6 +44,8 @@ const everyMs = 3_600_000
 /** The sweep waits this long after the last need of an object. */
 const graceMs = 24 * 3_600_000
 const batch = 500
+/** Ids are small; at thousands a second an hour has many. */
+const forgetBatch = 10_000
 /** Looking at every file of the store is for once a day. */
 const roundsPerDay = 24
 
@@ -108,6 +111,7 @@ export class Retain {
       await forgetAnswers(db, before)
       await deleteOldEdits(db, before)
     })
+    await this.part('forgetting ids of events', () => this.forgetIngestIds())
     await this.part('trimming topics', () => this.trimTopics(before))
     await this.part('removing nodes', async () => {
       await removeLapsedNodes(db)
@@ -150,6 +154,10 @@ export class Retain {
       while (!this.stopped && (await trim(db, topic, before)) > 0);
       while (!this.stopped && (await forgetIds(db, topic, before)) > 0);
     }
+  }
+
+  private async forgetIngestIds(): Promise<void> {
+    while (!this.stopped && (await forgetIngestIds(this.parts.db, forgetBatch)) === forgetBatch);
   }
 
   private async sweep(store: ObjectStore): Promise<void> {

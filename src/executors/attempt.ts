@@ -2,8 +2,10 @@
  * Runs one attempt of an author's action: arguments and result are validated, the time limit and a cancel abort its
  * signal, and whatever it throws becomes an error of our table.
  */
+
+import { faultsOf } from '../core/input-faults.ts'
 import type { AttemptError } from '../core/run-progress.ts'
-import { messageOf, SluiceError } from '../errors.ts'
+import { inOneLine, messageOf, SluiceError } from '../errors.ts'
 import type { ActionDefinition } from '../sdk/action-definition.ts'
 import type { ActionContext } from '../sdk/context.ts'
 import { Deferral, Skip } from '../sdk/ends.ts'
@@ -95,11 +97,9 @@ function parse(
   if (!schema) return value
   const parsed = schema.safeParse(value)
   if (parsed.success) return parsed.data
-  const faults = parsed.error.issues.map((issue) => ({ where: `/${issue.path.join('/')}`, message: issue.message }))
+  const faults = faultsOf(parsed.error, '')
   const what = code === 'INPUT_MISMATCH' ? 'the arguments' : 'the result'
-  throw new SluiceError(code, `${what} of ${action}: ${faults.map((f) => `${f.where}: ${f.message}`).join('; ')}`, {
-    faults,
-  })
+  throw new SluiceError(code, `${what} of ${action}: ${inOneLine(faults)}`, { faults })
 }
 
 function toJson(value: unknown, action: string): string {

@@ -7,6 +7,7 @@
  *    What it refuses for good (400, 413, 415, 422) is counted and left out, since nothing that comes later would ever pass.
  * 4. One node sends at a time; another takes over when it is silent for a minute.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { WorkflowManifest } from '../core/manifest.ts'
 import { messageOf } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
@@ -54,7 +55,7 @@ const longestRetryMs = 60_000
 const answerMs = 10_000
 const runsAtOnce = 100
 const transitionsPerRun = 200
-const lanesAtOnce = 8
+const runsSentAtOnce = 8
 const batchSize = 100
 const refusals: ReadonlySet<number> = new Set([400, 413, 415, 422])
 
@@ -64,9 +65,12 @@ interface Message {
   readonly event: OpenLineageEvent
 }
 
-/** Where one run's messages stand. */
-interface Lane {
-  readonly messages: readonly Message[]
+/** What became of the messages of a round. */
+interface Counts {
+  sent: number
+  refused: number
+  /** Why the last of those was refused. */
+  error: string | null
 }
 
 export class OpenLineage {
@@ -124,34 +128,34 @@ export class OpenLineage {
       await advanceHorizon(db, this.receiver)
       return false
     }
-    const { lanes, upTo } = await this.read(runs)
+    const { byRun, upTo } = await this.read(runs)
     const told = new Map<string, number>()
-    const counts = { sent: 0, refused: 0, error: null as string | null }
+    const counts: Counts = { sent: 0, refused: 0, error: null }
     let failure: unknown
     const until = monotonicMs() + roundMs
-    const queue = this.batches ? [{ messages: lanes.flatMap(({ messages }) => messages) }] : [...lanes]
+    const all = [...byRun.values()]
+    const queue = this.batches ? [all.flat()] : all
     const send = async () => {
-      for (let lane = queue.shift(); lane && failure === undefined; lane = queue.shift()) {
-        await this.sendLane(lane, counts, told, until).catch((error) => {
+      for (let next = queue.shift(); next && failure === undefined; next = queue.shift()) {
+        await this.sendInOrder(next, counts, told, until).catch((error) => {
           failure ??= error
         })
       }
     }
-    await Promise.all(Array.from({ length: lanesAtOnce }, send))
+    await Promise.all(Array.from({ length: runsSentAtOnce }, send))
     for (const { runId, seq } of upTo) {
-      const lane = lanes.find(({ messages }) => messages[0]?.runId === runId)
-      const lastSent = told.get(runId) ?? 0
-      if (!lane || lane.messages.at(-1)!.seq <= lastSent) told.set(runId, seq)
+      const last = byRun.get(runId)?.at(-1)
+      if (!last || last.seq <= (told.get(runId) ?? 0)) told.set(runId, seq)
     }
-    const all = [...told].map(([runId, seq]) => ({ runId, seq }))
-    await noteTold(db, this.receiver, all, counts, failure !== undefined)
+    const places = [...told].map(([runId, seq]) => ({ runId, seq }))
+    await noteTold(db, this.receiver, places, counts, failure !== undefined)
     if (failure !== undefined) throw failure
     if (this.failing) this.parts.note('OpenLineage events are taken again')
     this.failing = false
     return true
   }
 
-  /** What is to be told of these runs, a lane for each, and up to where that goes. */
+  /** What is to be told of each of these runs, and up to where that goes. */
   private async read(runs: readonly RunNews[]) {
     const { db, settings, version } = this.parts
     // So that versions which are written are named where the end of their task is told.
@@ -160,7 +164,7 @@ export class OpenLineage {
     const ends = rows.filter((row) => row.node >= 0 && !['START', 'RUNNING', undefined].includes(eventTypeOf(row)))
     const lineage = Map.groupBy(await lineageOfAttempts(db, ends), placeOf)
     const rowsOf = Map.groupBy(rows, ({ runId }) => runId)
-    const lanes: Lane[] = []
+    const byRun = new Map<string, readonly Message[]>()
     const upTo: { runId: string; seq: number }[] = []
     for (const run of runs) {
       const own = rowsOf.get(run.id)
@@ -174,39 +178,34 @@ export class OpenLineage {
         })
         return event ? [{ runId: run.id, seq: row.seq, event }] : []
       })
-      if (messages.length > 0) lanes.push({ messages })
+      if (messages.length > 0) byRun.set(run.id, messages)
     }
-    return { lanes, upTo }
+    return { byRun, upTo }
   }
 
-  private async sendLane(
-    { messages }: Lane,
-    counts: { sent: number; refused: number; error: string | null },
+  private async sendInOrder(
+    messages: readonly Message[],
+    counts: Counts,
     told: Map<string, number>,
     until: number,
   ): Promise<void> {
     const size = this.batches ? batchSize : 1
     for (let at = 0; at < messages.length && monotonicMs() < until; at += size) {
       const some = messages.slice(at, at + size)
-      const refusal = await this.post(some)
-      if (refusal === undefined) counts.sent += some.length
-      else if (some.length === 1) {
-        counts.refused += 1
-        counts.error = refusal
-      } else {
-        // One of them is what it does not take; the others go without it.
-        for (const message of some) await this.sendAlone(message, counts)
-      }
+      await this.send(some, counts)
       for (const { runId, seq } of some) told.set(runId, seq)
     }
   }
 
-  private async sendAlone(message: Message, counts: { sent: number; refused: number; error: string | null }) {
-    const refusal = await this.post([message])
-    if (refusal === undefined) counts.sent += 1
-    else {
+  private async send(messages: readonly Message[], counts: Counts): Promise<void> {
+    const refusal = await this.post(messages)
+    if (refusal === undefined) counts.sent += messages.length
+    else if (messages.length === 1) {
       counts.refused += 1
       counts.error = refusal
+    } else {
+      // One of them is what it does not take; the others go without it.
+      for (const message of messages) await this.send([message], counts)
     }
   }
 
@@ -246,18 +245,9 @@ export class OpenLineage {
     return found
   }
 
-  private rest(ms: number): Promise<void> {
-    if (this.stopping.signal.aborted) return Promise.resolve()
-    return new Promise((resolve) => {
-      const timer = setTimeout(done, ms)
-      const { signal } = this.stopping
-      function done() {
-        clearTimeout(timer)
-        signal.removeEventListener('abort', done)
-        resolve()
-      }
-      signal.addEventListener('abort', done)
-    })
+  /** Until then, or until it is to stop. */
+  private async rest(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.stopping.signal }).catch(() => {})
   }
 }
 

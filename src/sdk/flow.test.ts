@@ -119,6 +119,25 @@ describe('using', () => {
     expect(all[3]).toMatchObject({ id: 'down', upstream: [0, 1, 2] })
   })
 
+  it('has nobody wait for the teardown who is after its group', () => {
+    const all = nodes(() => {
+      const inside = group('inside', () =>
+        using(
+          () => give({ value: 0 }, { id: 'up' }),
+          () => give({ value: 1 }, { id: 'work' }),
+          () => give({ value: 2 }, { id: 'down' }),
+        ),
+      )
+      give({ value: 3 }, { id: 'next', after: inside })
+    })
+    expect(all.map(({ id, upstream }) => [id, upstream])).toEqual([
+      ['inside.up', []],
+      ['inside.work', [0]],
+      ['inside.down', [0, 1]],
+      ['next', [1]],
+    ])
+  })
+
   it('refuses work without a task, and a teardown that is not one call', () => {
     const one = () => give({ value: 0 })
     refused(() => using(one, () => {}, one)).toThrow('the work of using calls no action')

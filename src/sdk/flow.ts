@@ -87,16 +87,19 @@ export function group(name: string, place: () => unknown, options: Pick<CallOpti
   return standFor(lastOf(scope, first, scope.nodes.length), scope)
 }
 
-/** The nodes of a range that no other of the range waits for. */
+/** The nodes of a range that no other of the range waits for; teardowns do not count, neither as last nor as waiting. */
 function lastOf(scope: Scope, first: number, end: number): number[] {
-  const awaited = new Set(scope.nodes.slice(first, end).flatMap(({ upstream }) => upstream))
-  return Array.from({ length: end - first }, (_, at) => first + at).filter((node) => !awaited.has(node))
+  const counting = Array.from({ length: end - first }, (_, at) => first + at).filter(
+    (at) => scope.nodes[at]!.teardownOf === undefined,
+  )
+  const awaited = new Set(counting.flatMap((at) => scope.nodes[at]!.upstream))
+  return counting.filter((at) => !awaited.has(at))
 }
 
 /**
  * What `setup` makes is there while the tasks of `work` run, and `teardown` undoes it afterwards: it runs whenever the set-up
  * had succeeded and all of the work has ended, however, also when the run was cancelled or its time was over. How the
- * teardown ends does not change how the run ends; a stage that follows waits for it as for any task.
+ * teardown ends does not change how the run ends; neither a stage that follows nor what is after its group waits for it.
  */
 export function using<Made>(
   setup: () => Ref<Made>,
@@ -119,12 +122,23 @@ export function using<Made>(
   if (undo !== end || scope.nodes.length !== end + 1) {
     throw new SluiceError('DEFINITION_INVALID', 'the teardown of using must be one call of an action')
   }
-  const node = scope.nodes[undo]!
-  // Not only the last of the work: the last can end, or be cancelled, while what is before it still runs.
-  const all = Array.from({ length: end - first }, (_, at) => first + at)
-  const upstream = [...new Set([...node.upstream, index, ...all])].sort((a, b) => a - b)
-  scope.nodes[undo] = { ...node, upstream, teardownOf: index, rule: 'all_done' }
+  tearDown(
+    undo,
+    index,
+    Array.from({ length: end - first }, (_, at) => first + at),
+  )
   return made
+}
+
+/**
+ * Makes a node that is placed the teardown of another.
+ * @param work all of it, not only its last: the last can end, or be cancelled, while what is before it still runs
+ */
+export function tearDown(undo: number, setup: number, work: readonly number[]): void {
+  const { nodes } = scopeFor('a teardown')
+  const node = nodes[undo]!
+  const upstream = [...new Set([...node.upstream, setup, ...work])].sort((a, b) => a - b)
+  nodes[undo] = { ...node, upstream, teardownOf: setup, rule: 'all_done' }
 }
 
 /**

@@ -4,17 +4,10 @@ import { type TestDatabase, testDatabase } from '../../test/database.ts'
 import type { Wish } from '../core/limit-exchange.ts'
 import { LimitLines } from '../core/limits.ts'
 import { type Database, type Session, statement } from '../ports/database.ts'
-import {
-  admitRuns,
-  declareLimits,
-  exchangeLimits,
-  giveUpGrants,
-  removeDeadGrants,
-  setLimit,
-  showLines,
-  showRunners,
-} from './limits.ts'
+import { admitRuns } from './admit-runs.ts'
+import { declareLimits, exchangeLimits, giveUpGrants, removeDeadGrants, setLimit } from './limits.ts'
 import { registerNode, removeNodes } from './nodes.ts'
+import { showLines, showRunners } from './shown-limits.ts'
 
 let test: TestDatabase
 let db: Database

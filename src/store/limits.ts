@@ -8,7 +8,8 @@
  * 3. What changes for other nodes is told on the channel `sluice_limits`: `<node that knows> <kind>:<name>`.
  * Measured on two busy cores, without fsync: a word over 1 limit 0.4 to 1.1 ms, over 100 limits 1 ms, over 200 2.2 ms.
  */
-import { type Answer, type Bucket, exchange, type Holding, type LimitState, type Word } from '../core/limit-exchange.ts'
+import { type Answer, type Bucket, exchange, type Holding, type LimitState } from '../core/limit-exchange.ts'
+import type { NodeWord } from '../core/limit-lines.ts'
 import { type DeclaredLimit, type LimitKind, limitId, limitNameOf } from '../core/limit-names.ts'
 import { SluiceError } from '../errors.ts'
 import { type Database, type Session, statement } from '../ports/database.ts'
@@ -83,13 +84,11 @@ const write = statement(
    select count(pg_notify('sluice_limits', news)) from unnest($15::text[]) as t(news)`,
 )
 
-type Told = Word & { readonly limit: string }
-
 /**
  * Tells what a node keeps and wishes, of each limit once, and gives what it then holds.
  * @throws SluiceError FENCED when the node's lease is not live: nothing is granted then.
  */
-export function exchangeLimits(db: Database, nodeId: string, words: readonly Told[]): Promise<Map<string, Answer>> {
+export function exchangeLimits(db: Database, nodeId: string, words: readonly NodeWord[]): Promise<Map<string, Answer>> {
   return db.transaction(async (session) => {
     const names = words.map((word) => limitNameOf(word.limit))
     const limits = await lockLimits(session, names)
@@ -279,126 +278,4 @@ export interface LimitSetting {
 export async function setLimit(session: Session, limit: LimitSetting, by: string): Promise<void> {
   const { kind, name, slots, rate } = limit
   await session.query(set, [kind, name, slots, rate?.perMs ?? null, rate?.burst ?? null, by])
-}
-
-const full = `select l.name from sluice.limits l
-   where l.kind = 'runs' and coalesce(l.override, l.declared) is not null and exists (
-     select from sluice.runs r
-     where r.workflow = l.name and r.state = 'queued' and r.lane = 'default' and r.admitted_at is null)`
-
-const findFull = statement<{ name: string }>('limits.find_runs', full)
-const lockFull = statement<{ name: string }>('limits.lock_runs', `${full} order by l.name for update of l`)
-
-const admit = statement(
-  'limits.admit_runs',
-  `with places as (
-     select l.name, coalesce(l.override, l.declared) - (
-       select count(*) from sluice.runs r
-       where r.workflow = l.name and r.lane = 'default' and r.state in ('queued', 'running')
-         and (r.state = 'running' or r.admitted_at is not null)) as free
-     from sluice.limits l where l.kind = 'runs' and l.name = any ($1::text[])
-   ), next as (
-     select n.id from places p, lateral (
-       select r.id from sluice.runs r
-       where r.workflow = p.name and r.state = 'queued' and r.lane = 'default' and r.admitted_at is null
-       order by r.priority desc, r.id limit greatest(p.free, 0)) as n
-   ), admitted as (
-     update sluice.runs r set admitted_at = sluice.sluice_now() from next where r.id = next.id returning r.id
-   ), told as (
-     select pg_notify('sluice_runs', '') from admitted limit 1
-   )
-   select count(*) from admitted, told`,
-)
-
-/**
- * Gives the free places among the active runs of limited workflows to runs that wait: by priority, then age.
- * Engines are told to take them.
- * @returns the workflows of which runs waited: when one of their runs ends, it is time to look again.
- */
-export async function admitRuns(db: Database): Promise<readonly string[]> {
-  // Nearly always none waits, and this is on the way of every new run: one trip to the server, and no transaction.
-  if ((await db.query(findFull)).length === 0) return []
-  return db.transaction(async (session) => {
-    const limited = (await session.query(lockFull)).map(({ name }) => name)
-    if (limited.length > 0) await session.query(admit, [limited])
-    return limited
-  })
-}
-
-/** An attempt or a task that waits, as it is shown. */
-export interface ShownTask {
-  readonly run: string
-  readonly node: number
-  readonly index: number
-  readonly amount: number
-  readonly priority?: number
-  /** Milliseconds since the epoch. */
-  readonly since?: number
-}
-
-export interface ShownLine {
-  readonly limit: string
-  readonly inUse: number
-  readonly waiting: number
-  readonly holders: readonly ShownTask[]
-  readonly line: readonly ShownTask[]
-}
-
-const show = statement(
-  'limits.show',
-  `with given as (
-     select * from unnest($2::text[], $3::text[], $4::text[], $5::int[], $6::int[], $7::text[]::json[], $8::text[]::jsonb[])
-       as g(kind, name, value, in_use, waiting, holders, line)
-   ), gone as (
-     delete from sluice.limit_lines s using given g
-     where s.node_id = $1 and s.kind = g.kind and s.name = g.name and s.value = g.value and g.in_use = 0 and g.waiting = 0
-   )
-   insert into sluice.limit_lines as s (node_id, kind, name, value, in_use, waiting, holders, line)
-   select n.id, g.* from given g cross join (select id from sluice.nodes where id = $1 for key share) n
-   where g.in_use > 0 or g.waiting > 0
-   on conflict (node_id, kind, name, value) do update
-     set in_use = excluded.in_use, waiting = excluded.waiting, holders = excluded.holders, line = excluded.line,
-         shown_at = sluice.sluice_now()`,
-)
-
-/** What a node shows of limits whose line or holders changed. */
-export async function showLines(session: Session, nodeId: string, lines: readonly ShownLine[]): Promise<void> {
-  if (lines.length === 0) return
-  const names = lines.map(({ limit }) => limitNameOf(limit))
-  await session.execute(show, [
-    nodeId,
-    names.map(({ kind }) => kind),
-    names.map(({ name }) => name),
-    names.map(({ value }) => value),
-    lines.map(({ inUse }) => inUse),
-    lines.map(({ waiting }) => waiting),
-    lines.map(({ holders }) => JSON.stringify(holders)),
-    lines.map(({ line }) => JSON.stringify(line)),
-  ])
-}
-
-export interface ShownRunners {
-  readonly lane: 'shared' | 'process'
-  readonly busy: number
-  readonly slots: number
-  readonly ready: number
-}
-
-const showSlots = statement(
-  'limits.show_runners',
-  `insert into sluice.runner_slots as s (node_id, lane, busy, slots, ready)
-   select n.id, g.* from unnest($2::text[], $3::int[], $4::int[], $5::int[]) as g(lane, busy, slots, ready)
-   cross join (select id from sluice.nodes where id = $1 for key share) n
-   on conflict (node_id, lane) do update
-     set busy = excluded.busy, slots = excluded.slots, ready = excluded.ready, shown_at = sluice.sluice_now()`,
-)
-
-export async function showRunners(session: Session, nodeId: string, runners: readonly ShownRunners[]): Promise<void> {
-  await session.execute(showSlots, [
-    nodeId,
-    runners.map(({ lane }) => lane),
-    runners.map(({ busy }) => busy),
-    runners.map(({ slots }) => slots),
-    runners.map(({ ready }) => ready),
-  ])
 }

@@ -112,15 +112,20 @@ const tick = statement(
      select * from unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::uuid[])
        as t(workflow, plan, logical_time, event, outcome, reason, run_id)
    ), kept as (
-     insert into sluice.ticks (workflow, plan, logical_time, event, outcome, reason, run_id)
-     select * from rows on conflict do nothing
+     insert into sluice.ticks as t (workflow, plan, logical_time, event, outcome, reason, run_id)
+     select * from rows on conflict (workflow, plan, logical_time, event) do update
+       set outcome = excluded.outcome, reason = excluded.reason, run_id = excluded.run_id
+       where t.run_id is null and excluded.run_id is not null
    )
    update sluice.plan_cursors c set since = greatest(c.since, r.latest)
    from (select workflow, plan, max(logical_time) as latest from rows group by 1, 2) r
    where c.workflow = r.workflow and c.plan = r.plan`,
 )
 
-/** Records ticks and moves the cursors of their plans up to the latest. */
+/**
+ * Records ticks and moves the cursors of their plans up to the latest. What comes again in the very millisecond in which it
+ * was skipped, and now has a run, has that in its row.
+ */
 export async function recordTicks(session: Session, ticks: readonly TickRow[]): Promise<void> {
   if (ticks.length === 0) return
   await session.execute(tick, [

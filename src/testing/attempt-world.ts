@@ -1,7 +1,7 @@
 /** What attempts of a simulated world can do: the same view that a runner gives them, over memory. */
 import type { AttemptCalls, PublishedRecord } from '../app/capabilities/calls.ts'
 import { SluiceError } from '../errors.ts'
-import type { FetchClient } from '../sdk/connection.ts'
+import type { ConnectionClient, ConnectionHandle, ConnectionKind } from '../sdk/connection.ts'
 import type { DatasetVersionRow, DatasetWrite } from '../store/lineage.ts'
 import { MemoryDocuments } from './memory-documents.ts'
 
@@ -113,16 +113,19 @@ export function secretsOver(given: Readonly<Record<string, string>>) {
 }
 
 /** The connections that were given, by name. */
-export function connectionsOver(given: Readonly<Record<string, FetchClient>>) {
+export function connectionsOver(given: Readonly<Record<string, ConnectionClient<ConnectionKind>>>) {
   return {
-    get(name: string): FetchClient {
-      if (Object.hasOwn(given, name)) return given[name]!
-      return {
-        get: () =>
-          Promise.reject(
-            new SluiceError('CONNECTION_UNKNOWN', `connection ${name} is not simulated: give it to simulate(...)`),
-          ),
+    get<Kind extends ConnectionKind>({ name, of }: ConnectionHandle<Kind>): ConnectionClient<Kind> {
+      if (Object.hasOwn(given, name)) return given[name] as ConnectionClient<Kind>
+      const unknown = () =>
+        Promise.reject(
+          new SluiceError('CONNECTION_UNKNOWN', `connection ${name} is not simulated: give it to simulate(...)`),
+        )
+      const refusing: { readonly [Each in ConnectionKind]: ConnectionClient<Each> } = {
+        fetch: { get: unknown, check: unknown },
+        postgres: { query: unknown, transaction: unknown },
       }
+      return refusing[of]
     },
   }
 }

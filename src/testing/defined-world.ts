@@ -1,4 +1,5 @@
 /** The definitions of a simulated world: checked and compiled as a build would. */
+
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { manifestOf } from '../app/build/manifest-of.ts'
@@ -6,10 +7,11 @@ import type { Places } from '../app/build/yaml/pointer.ts'
 import { readYaml } from '../app/build/yaml/read-yaml.ts'
 import { collect, type DefinitionModule, type Definitions } from '../app/definitions.ts'
 import { compileGraph, type Graph } from '../core/graph.ts'
+import { faultsOf } from '../core/input-faults.ts'
 import type { WorkflowManifest } from '../core/manifest.ts'
 import { nearest } from '../core/nearest.ts'
 import { fitParams } from '../core/planned-params.ts'
-import { type Fault, messageOf, SluiceError } from '../errors.ts'
+import { type Fault, inOneLine, messageOf, SluiceError } from '../errors.ts'
 import type { ActionDefinition } from '../sdk/action-definition.ts'
 import { z } from '../sdk/schema.ts'
 
@@ -101,8 +103,7 @@ export function worldOf(definitions: Definitions): DefinedWorld {
     fitForm(form, value) {
       const parsed = z.fromJSONSchema(form as never).safeParse(value)
       if (parsed.success) return parsed.data
-      const wrong = parsed.error.issues.map(({ path, message }) => ({ where: `/${path.join('/')}`, message }))
-      throw unfit('what is filled in', wrong, 'does')
+      throw unfit('what is filled in', faultsOf(parsed.error, ''), 'does')
     },
   }
 }
@@ -111,6 +112,5 @@ const invalid = (texts: readonly string[], faults: readonly Fault[]) =>
   new SluiceError('DEFINITION_INVALID', texts.join('\n'), { faults })
 
 function unfit(what: string, faults: readonly Fault[], verb = 'do'): SluiceError {
-  const detail = faults.map(({ where, message }) => `${where}: ${message}`).join('; ')
-  return new SluiceError('INVALID_INPUT', `${what} ${verb} not fit: ${detail}`, { faults })
+  return new SluiceError('INVALID_INPUT', `${what} ${verb} not fit: ${inOneLine(faults)}`, { faults })
 }

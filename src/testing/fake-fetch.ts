@@ -1,6 +1,7 @@
 /** Stands for a connection of the kind `fetch`: answers from a table, or from a function, and remembers what was asked. */
-import { SluiceError } from '../errors.ts'
+import { messageOf, SluiceError } from '../errors.ts'
 import type { FetchClient, FetchResponse } from '../sdk/connection.ts'
+import { checkFailures, type FetchCheck } from '../sdk/fetch-check.ts'
 
 /** What a fake answers; `body` as text or bytes. Default: status 200 and no body. */
 export interface FakeAnswer {
@@ -22,8 +23,13 @@ export interface FakeFetch extends FetchClient {
  */
 export function fakeFetch(answers: Answers): FakeFetch {
   const asked: string[] = []
-  return {
+  const client: FakeFetch = {
     asked,
+    check: (url) =>
+      client.get(url).then(
+        ({ status, headers, body }) => ({ ...nothingFound(url), status, headers, body }),
+        (thrown) => ({ ...nothingFound(url), ...failureOf(thrown) }),
+      ),
     async get(url): Promise<FetchResponse> {
       asked.push(url)
       const answer =
@@ -43,4 +49,20 @@ export function fakeFetch(answers: Answers): FakeFetch {
       }
     },
   }
+  return client
+}
+
+const timings = { dnsMs: 0, connectMs: 0, tlsMs: null, processingMs: 0, transferMs: 0, firstByteMs: 0, totalMs: 0 }
+
+const nothingFound = (url: string): FetchCheck => ({
+  ...{ failure: null, detail: null, url, status: null, headers: {}, body: Buffer.alloc(0), redirects: 0 },
+  ...{ checkedAt: 0, timings, certificateEndsAt: null },
+})
+
+/** The class is the word with which the text opens. @throws what names none. */
+function failureOf(thrown: unknown): Pick<FetchCheck, 'failure' | 'detail'> {
+  const detail = messageOf(thrown)
+  const failure = checkFailures.find((name) => detail.startsWith(`${name}: `))
+  if (failure === undefined) throw thrown
+  return { failure, detail: detail.slice(failure.length + 2) }
 }

@@ -1,5 +1,5 @@
 /** What a simulated world is made of. */
-import type { FetchClient } from '../sdk/connection.ts'
+import type { ConnectionClient, ConnectionKind } from '../sdk/connection.ts'
 
 /** What `workflow(...)`, `topic(...)` or `action(...)` gave. */
 export interface Defined {
@@ -24,7 +24,7 @@ export interface SimulateOptions {
   /** Of everything that is drawn: waits before retries, `random()` of attempts, ids. The same seed gives the same world. Default 1. */
   readonly seed?: number
   /** By name, such as `{ web: fakeFetch({ ... }) }`. A connection that is not here fails the attempt that uses it. */
-  readonly connections?: Readonly<Record<string, FetchClient>>
+  readonly connections?: Readonly<Record<string, ConnectionClient<ConnectionKind>>>
   /** By name. A secret that is not here fails the attempt that asks for it. */
   readonly secrets?: Readonly<Record<string, string>>
   /** By the names of their actions; all programs of YAML workflows are called `program`. One that is not here is really run. */

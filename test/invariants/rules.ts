@@ -186,7 +186,7 @@ class RunJudge {
     this.#rows = new Map(rows.map((row) => [row.node, row]))
     this.#before = nodes.map(({ upstream, stage }) => {
       const stageBefore = nodes.flatMap((node, index) =>
-        stage !== undefined && node.stage === stage - 1 ? [index] : [],
+        stage !== undefined && node.stage === stage - 1 && node.teardownOf === undefined ? [index] : [],
       )
       return [...new Set([...upstream, ...stageBefore])]
     })

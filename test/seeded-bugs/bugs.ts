@@ -14,7 +14,7 @@ export interface SeededBug {
   readonly scenario: Scenario
 }
 
-export const scenarios = ['batch', 'semantics', 'plans', 'streams', 'objects', 'secrets'] as const
+export const scenarios = ['batch', 'semantics', 'plans', 'simulation', 'streams', 'objects', 'secrets'] as const
 export type Scenario = (typeof scenarios)[number]
 
 export const bugs: readonly SeededBug[] = [
@@ -96,8 +96,8 @@ export const bugs: readonly SeededBug[] = [
     name: 'ticks are passed without their rows',
     invariant: 10,
     file: 'src/store/plans.ts',
-    find: 'select * from rows on conflict do nothing',
-    replace: "select * from rows where outcome <> 'skipped' on conflict do nothing",
+    find: 'select * from rows on conflict (workflow',
+    replace: "select * from rows where outcome <> 'skipped' on conflict (workflow",
     scenario: 'plans',
   },
   {

@@ -34,6 +34,7 @@
  * | batch    | Two engines with real runners at work on workflows with every trigger rule, stages, maps (also an empty one), limits of workers, retries, durable steps, publishing. While nothing fails, nothing may lose its runner, and what is published twice is there once. Then: a runner that exits, a task that waits for its retry, cancels of runs that run, wait or have half ended; an engine that was taken for dead and whose write arrives late, and an attempt of its that publishes, puts, and ends a step when another is live; an engine that dies with a graph half done and retries to come, and one that takes over. The workflows are those of test/programs/seeded-project. |
  * | semantics | One engine, then another: branches in branches and short-circuits, runs in runs and a body per item (70 of them), approvals that are answered, refused and late, timers, a sensor, a nap, set-ups with work and teardowns that fail, skips, policies per error, time limits of a task and a run. While nothing fails; then cancels of what waits, has started runs, has something to tear down; then an engine that dies with all of it half done; then clears. The workflows are those of test/programs/seeded-semantics. |
  * | plans    | Three cron plans (catch-up all, last, none) that nobody followed for 31 minutes, a paused workflow with a plan in another time zone, two engines at once, a transaction that fails after the ticks were written; files that arrive, and change. |
+ * | simulation | 900 seeds of test/simulation, without a server: their cases with limits (6), and their plans (10). For bugs that show only at one moment out of many. |
  * | streams  | Two streams of two partitions, one that keeps the order of its keys and one that is distinct: records that are written, merged, rejected, filtered, tried again, slow, or die; ids published twice; kills before and after commits; shards taken over while their holder is in the middle of a commit that arrives later; dead letters replayed while they still fail, and when they do not; each record that led to a document is merged into it once; the ledger folded at the end. |
  * | objects  | Results that become objects, documents that name objects, equal bytes put twice; runs with lists, durable steps, progress and cancels; sweeps at once with them; claims, references, releases, runs that are deleted, and sweeps after that: what is needed stays, what is not goes. |
  * | secrets  | An action that prints its secret, logs it, and throws it; rows, log, objects, files and output are searched. |
@@ -125,8 +126,11 @@ export const moreBugs: readonly SeededBug[] = [
     name: 'runs of plans are inserted beside the transaction that records their ticks',
     invariant: 10,
     file: 'src/engine/fire-plans.ts',
-    find: 'await insertNewRuns(session, runs)',
-    replace: 'await insertNewRuns(db, runs)',
+    find: 'fireTicks(session, asked, now, random))',
+    replace: `fireTicks({
+      query: (sql: { name: string }, values: never) => (sql.name === 'runs.insert' ? db : session).query(sql as never, values),
+      execute: session.execute.bind(session),
+    } as never, asked, now, random))`,
     scenario: 'plans',
   },
   {
@@ -134,9 +138,9 @@ export const moreBugs: readonly SeededBug[] = [
     invariant: 10,
     file: 'src/engine/fire-plans.ts',
     find: `    const now = clock.now()
-    if (this.entries`,
+    const asked`,
     replace: `    const now = Math.ceil(clock.now() / 60_000) * 60_000
-    if (this.entries`,
+    const asked`,
     scenario: 'plans',
   },
   {
@@ -350,8 +354,8 @@ create index topic_ids_of_topic on sluice.topic_ids (topic, id);`,
     name: 'what is due within a moment is due at once',
     invariant: 10,
     file: 'src/engine/due-times.ts',
-    find: 'this.heap[0]!.at <= now)',
-    replace: 'this.heap[0]!.at <= now + 1_500)',
+    find: 'first.at <= now;',
+    replace: 'first.at <= now + 1_500;',
     scenario: 'batch',
   },
   {

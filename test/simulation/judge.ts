@@ -377,11 +377,11 @@ type Stop = 'cancel' | 'limit' | undefined
 const stopOf = (state: string, error: string | null): Stop =>
   state === 'cancelled' ? 'cancel' : error?.startsWith('TIMEOUT: the run took') ? 'limit' : undefined
 
-/** Everything a node waits for, by definition: its edges and the whole stage before. */
+/** Everything a node waits for, by definition: its edges and the whole stage before, but what is torn down there. */
 function beforeOf({ nodes }: SimWorkflow): number[][] {
   return nodes.map(({ manifest: { upstream, stage } }) => {
     const staged = nodes.flatMap(({ manifest }, at) =>
-      stage !== undefined && manifest.stage === stage - 1 ? [at] : [],
+      stage !== undefined && manifest.stage === stage - 1 && manifest.teardownOf === undefined ? [at] : [],
     )
     return [...new Set([...upstream, ...staged])]
   })

@@ -51,7 +51,7 @@ function work(): void {
     const texts: string[] = []
     // To make one smaller takes seconds, and of many like it three say enough.
     for (const [at, failure] of failures.entries())
-      texts.push(at < 3 ? await told(failure) : `seed ${failure.seed}: ${failure.message}`)
+      texts.push(at < 3 ? await told(failure) : `seed ${failure.seed}, its ${failure.of}: ${failure.message}`)
     // It may have gone meanwhile.
     process.send!(texts, () => {})
   })

@@ -9,10 +9,14 @@ import { restoreProgress } from '../../src/core/run-restore.ts'
 import { isTerminal } from '../../src/core/run-state.ts'
 import { places } from '../../src/engine/fill.ts'
 import { eventOf } from '../../src/engine/inbox-events.ts'
-import { type AfterCommit, type Later, OwnedRun } from '../../src/engine/owned-run.ts'
+import { type AfterCommit, type Isolation, type Later, OwnedRun } from '../../src/engine/owned-run.ts'
 import type { AttemptStart } from '../../src/executors/runner-protocol.ts'
+import { admitRuns } from '../../src/store/admit-runs.ts'
 import { commitGroup, type RunChange, wasTakenAway } from '../../src/store/transitions.ts'
 import type { Draw } from './draw.ts'
+import type { LimitJudge } from './limit-judge.ts'
+import type { SimLimits } from './limited.ts'
+import { OwnerLimits } from './owner-limits.ts'
 import type { SimRun, SimStore } from './store.ts'
 
 export interface Definition {
@@ -32,6 +36,7 @@ export interface Around {
   readonly draw: Draw
   /** Nothing goes wrong: then no write is refused. */
   readonly isCalm: boolean
+  readonly limits: { readonly of: SimLimits; readonly judge: LimitJudge } | undefined
   now(): number
   token(): number
   isAlive(nodeId: string): boolean
@@ -42,6 +47,7 @@ export interface Around {
 
 export interface Executing {
   readonly start: AttemptStart
+  readonly isolation: Isolation
   killed: boolean
 }
 
@@ -63,6 +69,10 @@ export class Owner {
   timers: { at: number; run: OwnedRun; what: Later }[] = []
   /** Runs that are to be read again. */
   readonly again = new Map<string, boolean>()
+  /** Of a case with limits. */
+  readonly limits: OwnerLimits | undefined
+  /** How often it was taken for dead. */
+  lives = 0
   readonly #known = new Map<string, Map<number, Outcome>>()
   #strays = false
   readonly #around: Around
@@ -70,36 +80,44 @@ export class Owner {
   constructor(id: string, around: Around) {
     this.id = id
     this.#around = around
-  }
-
-  get isIdle(): boolean {
-    return (
-      this.groups.length === 0 && this.again.size === 0 && ![...this.runs.values()].some((run) => this.#wantsWrite(run))
-    )
+    const { limits, store, draw, now, token } = around
+    this.limits =
+      limits &&
+      new OwnerLimits({
+        ...{ id, store, draw, judge: limits.judge, limits: limits.of, now, token, random: this.#random },
+        busy: (isolation) => [...this.executing.values()].filter((one) => one.isolation === isolation).length,
+        executes: (token) => this.executing.has(token),
+        held: () => this.runs.values(),
+      })
   }
 
   /** Whether a write could begin, or a task be started into one. */
   get canWrite(): boolean {
     if (this.groups.length >= 2) return false
+    if (this.limits?.canStart) return true
     for (const run of this.runs.values()) {
       if (!run.writing && (run.hasChange || places.some((place) => run.canStart(place)))) return true
     }
     return false
   }
 
-  #wantsWrite(run: OwnedRun): boolean {
-    return run.hasChange || places.some((place) => run.canStart(place))
-  }
-
   /** Takes a few of the runs that are free. */
-  claim(most: number): void {
+  async claim(most: number): Promise<void> {
     let room = most
     if (this.#strays) this.#release()
-    for (const run of this.#around.store.runs.values()) {
+    const { store } = this.#around
+    let runs = [...store.runs.values()]
+    if (this.limits) {
+      await admitRuns(store)
+      runs = runs.sort((one, other) => other.priority - one.priority)
+    }
+    for (const run of runs) {
       if (room === 0) return
       if (isTerminal(run.state) || (run.nodeId !== null && this.#around.isAlive(run.nodeId))) continue
-      const { parent, workflow, state } = run
+      const { parent, workflow, state, admitted } = run
       if (state === 'queued' && parent === undefined && this.#around.isPaused(workflow)) continue
+      const isWished = () => store.inbox.some(({ runId, kind }) => runId === run.id && kind === 'cancel')
+      if (state === 'queued' && !admitted && store.limits.isLimited(workflow) && !isWished()) continue
       room -= 1
       run.nodeId = this.id
       run.epoch += 1
@@ -115,7 +133,10 @@ export class Owner {
   }
 
   readPaused(): void {
-    for (const run of this.runs.values()) run.paused = this.#around.isPaused(run.row.workflow)
+    for (const run of this.runs.values()) {
+      run.paused = this.#around.isPaused(run.row.workflow)
+      this.limits?.pause(run)
+    }
   }
 
   /** Every message that is there for its runs, also those that it has taken up and not yet removed. */
@@ -138,6 +159,9 @@ export class Owner {
     this.#known.get(start.runId)?.set(start.token, outcome)
     const run = this.runs.get(start.runId)
     const { node, mapIndex, token } = start
+    // Of a run that is not held, and not about to be read again, nobody else will say so.
+    if (run ? !run.isLive(node, mapIndex, token) : !this.#known.has(start.runId))
+      this.limits?.talk.committed([], [token])
     if (run) this.take(run, { kind: 'ended', node, mapIndex, token, outcome })
   }
 
@@ -159,14 +183,16 @@ export class Owner {
   }
 
   nextTimer(): number {
-    return this.timers.reduce((least, { at }) => Math.min(least, at), Number.POSITIVE_INFINITY)
+    const all = this.limits ? [...this.timers, ...this.limits.due] : this.timers
+    return all.reduce((least, { at }) => Math.min(least, at), Number.POSITIVE_INFINITY)
   }
 
   /** Starts some of what is ready, and forms a group of what has gathered. */
   write(): void {
     const { draw } = this.#around
     const all = [...this.runs.values()].filter((run) => !run.writing || draw.chance(0.5))
-    for (const run of all) {
+    this.limits?.start()
+    for (const run of this.limits ? [] : all) {
       for (const place of places) {
         for (let room = 1 + draw.below(3); room > 0 && run.canStart(place); room -= 1) {
           if (!run.start(place, { token: this.#around.token(), now: this.#around.now(), random: this.#random })) break
@@ -213,9 +239,11 @@ export class Owner {
   }
 
   #act(run: OwnedRun, after: AfterCommit): void {
+    this.limits?.acted(after)
     run.alone = false
     if (this.runs.get(run.row.id) !== run) return
-    for (const { attempt } of after.starts) this.executing.set(attempt.token, { start: attempt, killed: false })
+    for (const { attempt, isolation } of after.starts)
+      this.executing.set(attempt.token, { start: attempt, isolation, killed: false })
     for (const token of after.kill) {
       const executing = this.executing.get(token)
       if (executing) executing.killed = true
@@ -248,6 +276,7 @@ export class Owner {
     const wait = error instanceof Error && 'code' in error && error.code === '57P01'
     const [first] = runs
     if (runs.length === 1 && first!.alone && !wait && !wasTakenAway(error)) throw error
+    for (const dropped of after) this.limits?.fill.unreserve(dropped)
     for (const [at, run] of runs.entries()) {
       const ends = this.#known.get(run.row.id) ?? new Map<number, Outcome>()
       this.#known.set(run.row.id, ends)
@@ -275,14 +304,17 @@ export class Owner {
       run.epoch += 1
       this.#adopt(run)
       this.runs.get(id)!.alone = alone
-    }
+    } else if (!this.runs.has(id)) this.limits?.talk.settle(id, [])
     this.#known.delete(id)
   }
 
   /** Its lease lapsed and it knows: it forgets everything, and its attempts are ended. */
   suspend(): void {
     this.#strays = true
+    this.lives += 1
     for (const run of this.runs.values()) this.#forget(run)
+    for (const { after } of this.groups) for (const dropped of after) this.limits?.fill.unreserve(dropped)
+    this.limits?.talk.suspend()
     this.executing.clear()
     this.groups.length = 0
     this.timers = []
@@ -302,13 +334,15 @@ export class Owner {
     const run = new OwnedRun(
       {
         ...{ id, epoch, seq, params, startedAt, state, cancel, workflow: row.workflow, version: 'v', lane: 'default' },
-        ...{ priority: 0, hasParent: row.parent !== undefined, logicalTime: null },
+        ...{ priority: row.priority, hasParent: row.parent !== undefined, logicalTime: null },
       },
       workflow,
       restored.progress,
+      this.limits?.waiting,
     )
     this.runs.set(id, run)
     run.paused = this.#around.isPaused(row.workflow)
+    this.limits?.pause(run)
     const now = this.#around.now()
     const limit = workflow.timeoutMs
     const until = limit === undefined || startedAt === null ? undefined : startedAt + limit
@@ -331,12 +365,16 @@ export class Owner {
       const outcome = this.#known.get(id)?.get(token) ?? ({ kind: 'lost', reason: 'its engine ended' } as const)
       run.take({ kind: 'ended', node, mapIndex, token, outcome }, now, this.#random)
     }
+    const live = restored.running.map(({ token }) => token)
+    this.limits?.talk.settle(id, live)
   }
 
   #forget(run: OwnedRun): AfterCommit {
     if (this.runs.get(run.row.id) === run) this.runs.delete(run.row.id)
     for (const place of places) run.ready[place].clear()
-    return run.takeChange().after
+    const { after } = run.takeChange()
+    this.limits?.forget(run, after)
+    return after
   }
 }
 

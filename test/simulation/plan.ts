@@ -6,6 +6,7 @@ import type { ApprovalManifest, NodeManifest } from '../../src/core/manifest.ts'
 import { type TriggerRule, triggerRules } from '../../src/core/trigger-rule.ts'
 import type { Template } from '../../src/sdk/reference.ts'
 import { Draw } from './draw.ts'
+import { limited, type SimLimits } from './limited.ts'
 
 /** What a failed attempt says. */
 export type Failing = 'plain' | 'Busy' | 'TIMEOUT'
@@ -34,6 +35,7 @@ export interface SimWorkflow {
   readonly output?: Template
   readonly timeoutMs?: number
   readonly workers?: number
+  readonly maxActiveRuns?: number
 }
 
 /** How often what goes wrong. */
@@ -57,6 +59,8 @@ export interface Case {
   readonly runs: number
   readonly owners: number
   readonly faults: Faults
+  /** Without them a runner is always free, and workers count for each run alone. */
+  readonly limits?: SimLimits
   /** Draws the course of things. */
   readonly course: number
 }
@@ -79,6 +83,11 @@ export const patientRules: readonly TriggerRule[] = [
 ]
 
 export function drawCase(seed: number): Case {
+  return limited(drawPlain(seed), seed)
+}
+
+/** A case without limits. */
+export function drawPlain(seed: number): Case {
   const draw = new Draw(seed)
   const depth = draw.chance(0.35) ? (draw.chance(0.3) ? 2 : 1) : 0
   const workflows = Array.from({ length: depth + 1 }, (_, level) =>

@@ -8,12 +8,14 @@ const mostPlays = 4_000
 /** Things take another course in a smaller case: it is given a few. */
 const courses = 8
 
-export interface Failure {
-  readonly plan: Case
+export interface Failure<Of = Case> {
+  readonly plan: Of
   readonly message: string
 }
 
-export async function failureOf(plan: Case): Promise<Failure | undefined> {
+export const failureOf = (plan: Case): Promise<Failure | undefined> => failureIn(plan, play)
+
+export async function failureIn<Of>(plan: Of, play: (plan: Of) => Promise<unknown>): Promise<Failure<Of> | undefined> {
   try {
     await play(plan)
     return undefined
@@ -22,7 +24,14 @@ export async function failureOf(plan: Case): Promise<Failure | undefined> {
   }
 }
 
-export async function shrink(failure: Failure): Promise<Failure> {
+export const shrink = (failure: Failure): Promise<Failure> => shrinkWith(failure, play, plainer)
+
+/** @param plainer cases with one thing less, the largest steps first */
+export async function shrinkWith<Of extends { readonly course: number }>(
+  failure: Failure<Of>,
+  play: (plan: Of) => Promise<unknown>,
+  plainer: (plan: Of) => Iterable<Of>,
+): Promise<Failure<Of>> {
   let least = failure
   let plays = 0
   for (let again = true; again; ) {
@@ -30,7 +39,7 @@ export async function shrink(failure: Failure): Promise<Failure> {
     for (const smaller of plainer(least.plan)) {
       for (let course = 0; course < courses && !again && plays < mostPlays; course += 1) {
         plays += 1
-        const found = await failureOf({ ...smaller, course: smaller.course + course * 7_919 })
+        const found = await failureIn({ ...smaller, course: smaller.course + course * 7_919 }, play)
         if (!found) continue
         least = found
         again = true
@@ -45,6 +54,8 @@ export async function shrink(failure: Failure): Promise<Failure> {
 function* plainer(plan: Case): Generator<Case> {
   const { faults } = plan
   if (plan.runs > 1) yield { ...plan, runs: 1 }
+  if (plan.runs > 2) yield { ...plan, runs: plan.runs - 1 }
+  yield* withFewerLimits(plan)
   const last = plan.workflows.at(-1)!.name
   if (
     !plan.workflows.some(({ nodes }) => nodes.some(({ manifest }) => manifest.action === last)) &&
@@ -59,13 +70,21 @@ function* plainer(plan: Case): Generator<Case> {
     const changed = (other: SimWorkflow): Case => ({ ...plan, workflows: plan.workflows.with(at, other) })
     for (let node = workflow.nodes.length - 1; node >= 0 && workflow.nodes.length > 1; node -= 1)
       yield changed(without(workflow, node))
-    for (const name of ['timeoutMs', 'workers', 'output'] as const) {
+    for (const name of ['timeoutMs', 'workers', 'output', 'maxActiveRuns'] as const) {
       const { [name]: left, ...rest } = workflow
       if (left !== undefined) yield changed(rest as SimWorkflow)
     }
     for (const [node, sim] of workflow.nodes.entries())
       for (const other of plainerNodes(sim)) yield changed({ ...workflow, nodes: workflow.nodes.with(node, other) })
   }
+}
+
+function* withFewerLimits({ limits, ...plan }: Case): Generator<Case> {
+  if (limits === undefined) return
+  yield plan
+  if (limits.priorities.length > 1) yield { ...plan, limits: { ...limits, priorities: [0] } }
+  for (const name of ['settings', 'lostWords', 'lateAnswers'] as const)
+    if (limits[name] > 0) yield { ...plan, limits: { ...limits, [name]: limits[name] - 1 } }
 }
 
 function without(workflow: SimWorkflow, gone: number): SimWorkflow {
@@ -98,7 +117,7 @@ const plain = { losses: 0, waits: 0, failures: [], last: 'success' } as const
 
 function* plainerNodes(sim: SimNode): Generator<SimNode> {
   const { manifest } = sim
-  for (const name of ['over', 'withinMs', 'stage', 'arms', 'priority', 'teardownOf'] as const) {
+  for (const name of ['over', 'limits', 'withinMs', 'stage', 'arms', 'priority', 'teardownOf'] as const) {
     const { [name]: left, ...rest } = manifest
     if (left !== undefined) yield { ...sim, manifest: rest }
   }

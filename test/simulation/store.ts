@@ -10,6 +10,7 @@ import { isTerminal as hasEnded, type TaskState } from '../../src/core/task-stat
 import { SluiceError } from '../../src/errors.ts'
 import type { Database, Session, Statement } from '../../src/ports/database.ts'
 import type { InboxMessage } from '../../src/store/inbox.ts'
+import { LimitRows } from './limit-rows.ts'
 
 export type SimTask = { -readonly [K in keyof TaskRow]: TaskRow[K] } & {
   error: string | null
@@ -18,6 +19,8 @@ export type SimTask = { -readonly [K in keyof TaskRow]: TaskRow[K] } & {
   finishedAt: number | null
   /** When what it waited for last was due. */
   dueAt: number | null
+  /** Which engine, in which of its lives, began its last attempt. */
+  startedBy: string | null
 }
 
 export interface LogRow {
@@ -50,6 +53,9 @@ export interface SimRun {
   error: string | null
   result: string | null
   startedAt: number | null
+  readonly priority: number
+  /** It has a place among the active runs of its workflow. */
+  admitted: boolean
   readonly tasks: Map<number, SimTask>
   readonly widths: Map<number, number>
   readonly log: LogRow[]
@@ -70,18 +76,25 @@ export class SimStore implements Database {
   inbox: Message[] = []
   /** Runs that somebody wanted cancelled. */
   readonly wished = new Set<string>()
+  readonly limits: LimitRows
+  /** Tasks that the last commit began. */
+  begun: SimTask[] = []
+  /** The life of an engine that writes. */
+  lifeOf: (nodeId: string) => string = (nodeId) => nodeId
   #messages = 0
   #tokens = new Set<string>()
   readonly #now: () => number
 
   constructor(now: () => number) {
     this.#now = now
+    this.limits = new LimitRows(this.runs, now)
   }
 
-  insertRun(run: Pick<SimRun, 'id' | 'workflow' | 'params' | 'parent'>): void {
+  insertRun(run: Pick<SimRun, 'id' | 'workflow' | 'params' | 'parent' | 'priority'>): void {
     this.runs.set(run.id, {
       ...run,
       ...{ state: 'queued', epoch: 0, seq: 0, nodeId: null, error: null, result: null, startedAt: null },
+      admitted: false,
       ...{ tasks: new Map(), widths: new Map(), log: [] },
     })
   }
@@ -132,7 +145,7 @@ export class SimStore implements Database {
     if (!ended) return true
     log(-1, -1, run.epoch, run.state, 'queued')
     this.inbox = this.inbox.filter(({ runId }) => runId !== run.id)
-    Object.assign(run, { state: 'queued', nodeId: null, startedAt: null, error: null, result: null })
+    Object.assign(run, { state: 'queued', nodeId: null, startedAt: null, error: null, result: null, admitted: false })
     return true
   }
 
@@ -176,7 +189,7 @@ export class SimStore implements Database {
   async query<Result>(sql: Statement<Result>, values: readonly unknown[] = []): Promise<Result[]> {
     if (sql.name === 'transitions.commit_one') this.#commit(writtenOne(values))
     else if (sql.name.startsWith('transitions.commit_group')) this.#commit(writtenGroup(values as readonly string[]))
-    else this.#unknown(sql)
+    else return (this.limits.query(sql.name, values) as Result[] | undefined) ?? this.#unknown(sql)
     return []
   }
 
@@ -185,7 +198,7 @@ export class SimStore implements Database {
     else if (sql.name === 'child_runs.cancel') this.#cancelChildren(values as readonly unknown[][])
     else if (sql.name === 'inbox.tell_parents') this.#tellParents(values[0] as string[])
     else if (sql.name === 'inbox.take') this.#take(values[0] as number[])
-    else this.#unknown(sql)
+    else return this.limits.execute(sql.name, values) ?? this.#unknown(sql)
     return 0
   }
 
@@ -199,11 +212,23 @@ export class SimStore implements Database {
     throw new Error(`the simulated store does not know ${name}`)
   }
 
-  #insertChildren([ids, workflows, , params, , , runs, nodes, indices, attempts]: readonly unknown[][]): void {
+  #insertChildren([
+    ids,
+    workflows,
+    ,
+    params,
+    ,
+    priorities,
+    runs,
+    nodes,
+    indices,
+    attempts,
+  ]: readonly unknown[][]): void {
     for (const [at, id] of ids!.entries()) {
       const place = { node: nodes![at], mapIndex: indices![at], attempt: attempts![at] }
       const parent = { runId: runs![at], ...place } as Parent
-      this.insertRun({ id: id as string, workflow: workflows![at] as string, params: params![at] as string, parent })
+      const plain = { id: id as string, workflow: workflows![at] as string, params: params![at] as string }
+      this.insertRun({ ...plain, parent, priority: priorities![at] as number })
     }
   }
 
@@ -231,6 +256,7 @@ export class SimStore implements Database {
   }
 
   #commit({ nodeId, wanted, log, widths, ...group }: Written): void {
+    this.begun = []
     const runs = wanted.map(([id, epoch, seq]) => {
       const run = this.runs.get(id!)
       const held = run?.nodeId === nodeId && run.epoch === number(epoch) && run.seq === number(seq)
@@ -265,7 +291,7 @@ export class SimStore implements Database {
       )
     }
     this.#once(Object.values(group).flat())
-    for (const row of group.starts) this.#start(whole, row)
+    for (const row of group.starts) this.#start(whole, row, this.lifeOf(nodeId))
     for (const [run, node, mapIndex, , state, result, error, losses, retryAt] of group.ends)
       this.#change(whole, [run!, node!, mapIndex!], {
         ...{ state: state as TaskState, result: result!, error: error!, losses: number(losses), token: null },
@@ -321,13 +347,13 @@ export class SimStore implements Database {
           base: 0,
         },
         ...{ token: null, result: null, retryAt: null, firstStartedAt: null, error: null, wait: null },
-        ...{ startedAt: null, finishedAt: null, dueAt: null },
+        ...{ startedAt: null, finishedAt: null, dueAt: null, startedBy: null },
         ...fields,
       })
     }
   }
 
-  #start(whole: readonly (SimRun | undefined)[], row: Row): void {
+  #start(whole: readonly (SimRun | undefined)[], row: Row, startedBy: string): void {
     const [run, node, mapIndex, attempt, token] = row
     const now = this.#now()
     const before = whole[number(run!) - 1]!.tasks.get(taskKey(number(node!), number(mapIndex!)))
@@ -336,8 +362,9 @@ export class SimStore implements Database {
     this.#tokens.add(token!)
     this.#upsert(whole, row, {
       ...{ state: 'running', attempt: number(attempt), token: number(token), startedAt: now, finishedAt: null },
-      ...{ firstStartedAt: before?.firstStartedAt ?? now, retryAt: null, error: null, wait: null },
+      ...{ firstStartedAt: before?.firstStartedAt ?? now, retryAt: null, error: null, wait: null, startedBy },
     })
+    this.begun.push(whole[number(run!) - 1]!.tasks.get(taskKey(number(node!), number(mapIndex!)))!)
   }
 
   #settle(whole: readonly (SimRun | undefined)[], row: Row): void {

@@ -11,6 +11,7 @@ import type { OwnedRun } from '../../src/engine/owned-run.ts'
 import type { AttemptStart } from '../../src/executors/runner-protocol.ts'
 import { Draw } from './draw.ts'
 import { judge } from './judge.ts'
+import { LimitedWorld } from './limited-world.ts'
 import { answerKey, type Definition, definitionsOf, type Executing, Owner } from './owner.ts'
 import { type Case, params, type SimWorkflow } from './plan.ts'
 import { restoredFaults } from './restored.ts'
@@ -31,12 +32,13 @@ export function play(plan: Case): Promise<Played> {
   return new World(plan).toEnd()
 }
 
-function manifestOf({ name, nodes, output, timeoutMs, workers }: SimWorkflow): WorkflowManifest {
+function manifestOf({ name, nodes, output, timeoutMs, workers, maxActiveRuns }: SimWorkflow): WorkflowManifest {
   return {
     ...{ name, file: `${name}.ts`, params: {}, plans: [], stages: [], nodes: nodes.map(({ manifest }) => manifest) },
     ...(output === undefined ? {} : { output }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     ...(workers === undefined ? {} : { workers }),
+    ...(maxActiveRuns === undefined ? {} : { maxActiveRuns }),
   }
 }
 
@@ -47,6 +49,7 @@ class World {
   readonly #definitions: ReadonlyMap<string, Definition>
   readonly #workflows: ReadonlyMap<string, SimWorkflow>
   readonly #owners: Owner[] = []
+  readonly #limited: LimitedWorld | undefined
   readonly #past: { start: AttemptStart; outcome: Outcome }[] = []
   readonly #answered = new Set<string>()
   readonly #paused = new Set<string>()
@@ -62,9 +65,19 @@ class World {
     this.#left = { ...plan.faults }
     this.#workflows = new Map(plan.workflows.map((workflow) => [workflow.name, workflow]))
     this.#definitions = definitionsOf(plan.workflows.map(manifestOf))
-    const root = plan.workflows[0]!.name
+    const { limits } = plan
+    const workflows = plan.workflows.map(manifestOf)
+    this.#limited =
+      limits &&
+      new LimitedWorld({
+        ...{ plan: { ...plan, limits }, workflows, store: this.#store, draw: this.#draw, owners: this.#owners },
+        now: () => this.#now,
+        isCalm: () => this.#steps >= calmAfter,
+      })
+    const root = { workflow: plan.workflows[0]!.name, params: JSON.stringify(params), parent: undefined }
+    const { priorities = [0] } = limits ?? {}
     for (let run = 0; run < plan.runs; run += 1)
-      this.#store.insertRun({ id: `root-${run}`, workflow: root, params: JSON.stringify(params), parent: undefined })
+      this.#store.insertRun({ id: `root-${run}`, ...root, priority: priorities[run % priorities.length]! })
     for (let owner = 0; owner < plan.owners; owner += 1) this.#newOwner()
   }
 
@@ -75,6 +88,7 @@ class World {
       if (!this.#isOpen() && this.#owners.every((owner) => owner.groups.length === 0) && !this.#clearAtEnd()) break
       await this.#step()
     }
+    await this.#limited?.end()
     const faults = [...this.#store.runs.values()].flatMap((run) =>
       judge(run, this.#workflows.get(run.workflow)!, {
         plan: this.#plan,
@@ -117,9 +131,11 @@ class World {
       definitions: this.#definitions,
       draw: this.#draw,
       isCalm: this.#isCalm,
+      limits: this.#limited && { of: this.#plan.limits!, judge: this.#limited.judge },
       now: () => this.#now,
       token: () => ++this.#tokens,
-      isAlive: (nodeId) => this.#owners.some(({ id, leased }) => id === nodeId && leased),
+      isAlive: (nodeId) =>
+        this.#limited?.isAlive(nodeId) ?? this.#owners.some(({ id, leased }) => id === nodeId && leased),
       isPaused: (workflow) => this.#paused.has(workflow),
       committed: (by, runs) => this.#committed(by, runs),
     })
@@ -131,18 +147,22 @@ class World {
     const draw = this.#draw
     const owner = draw.pick(this.#owners)
     if (this.#steps < calmAfter && draw.chance(0.06) && this.#fault(owner)) return
+    if (this.#limited && draw.chance(0.25) && (await this.#limited.step(owner))) return
     const busy = owner.groups.length > 0 || owner.executing.size > 0 || owner.canWrite
     const chance = busy && draw.chance(0.85) ? draw.next() * 0.7 : 0.7 + draw.next() * 0.3
     if (chance < 0.25 && owner.canWrite) owner.write()
     else if (chance < 0.5 && owner.groups.length > 0) await this.#goOnWriting(owner)
     else if (chance < 0.7 && owner.executing.size > 0) this.#endOne(owner)
     else if (chance < 0.75 && owner.again.size > 0) owner.readAgain()
-    else if (chance < 0.78 && owner.leased) owner.claim(1 + draw.below(3))
+    else if (chance < 0.78 && owner.leased) await owner.claim(1 + draw.below(3))
     else if (chance < 0.82) owner.drain()
     else if (chance < 0.86) this.#answer()
     else if (chance < 0.88) this.#repeat(owner)
     else if (chance < 0.89) owner.readPaused()
-    else if (!owner.comeDue()) this.#passTime()
+    else if (!owner.comeDue()) {
+      if (this.#limited && draw.chance(0.15)) await this.#limited.rest()
+      this.#passTime()
+    }
   }
 
   async #goOnWriting(owner: Owner): Promise<void> {
@@ -163,6 +183,7 @@ class World {
     if (this.#left[kind] === 0) return false
     this.#left[kind] -= 1
     if (kind === 'crashes') this.#crash(owner)
+    else if (kind === 'lapses' && this.#limited) this.#limited.lapse(owner)
     else if (kind === 'lapses') owner.leased = false
     else if (kind === 'cancels') this.#cancelOne()
     else if (kind === 'clears') this.#clearOne()
@@ -172,6 +193,7 @@ class World {
 
   #crash(owner: Owner): void {
     this.#owners.splice(this.#owners.indexOf(owner), 1)
+    this.#limited?.die(owner)
     for (const { start } of owner.executing.values()) this.#past.push({ start, outcome: lateSuccess })
     this.#newOwner()
   }
@@ -217,11 +239,16 @@ class World {
     for (const owner of this.#owners) {
       owner.checkStopped()
       if (!owner.leased && this.#draw.chance(0.2)) {
+        if (this.#limited) {
+          this.#limited.regain(owner)
+          continue
+        }
         if (this.#draw.chance(0.7)) owner.suspend()
         owner.leased = true
       }
     }
     if (this.#steps >= calmAfter) this.#paused.clear()
+    this.#limited?.passTime()
     if (this.#draw.chance(0.5)) this.#now += 1 + this.#draw.below(5)
     else {
       const next = this.#owners.reduce((least, owner) => Math.min(least, owner.nextTimer()), Number.POSITIVE_INFINITY)
@@ -315,6 +342,7 @@ class World {
   }
 
   #committed(owner: Owner, runs: readonly OwnedRun[]): void {
+    this.#limited?.committed()
     for (const run of runs) {
       const row = this.#store.runs.get(run.row.id)!
       this.#look(row)
@@ -342,7 +370,8 @@ class World {
         throw new Error(`${name} lost and waited more often than it began`)
       if (task.state === 'running') live += 1
     }
-    if (workflow.workers !== undefined && live > workflow.workers)
+    // With limits they count over all runs.
+    if (this.#limited === undefined && workflow.workers !== undefined && live > workflow.workers)
       throw new Error(`${run.id} has ${live} attempts at once`)
     if (!over) return
     const open = this.#store.childrenOf(run.id).find(({ state }) => !isTerminal(state))

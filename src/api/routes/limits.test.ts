@@ -12,8 +12,9 @@ import {
 import { taskIdOf } from '../../core/ids.ts'
 import type { Manifest } from '../../core/manifest.ts'
 import { statement } from '../../ports/database.ts'
-import { admitRuns, showLines, showRunners } from '../../store/limits.ts'
+import { admitRuns } from '../../store/admit-runs.ts'
 import { registerNode } from '../../store/nodes.ts'
+import { showLines, showRunners } from '../../store/shown-limits.ts'
 
 const limits = {
   pool: { name: 'etl', of: 3, slots: 1 },

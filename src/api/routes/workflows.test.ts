@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { endRun, insertRun, testApi } from '../../../test/test-api.ts'
-import type { Manifest } from '../../core/manifest.ts'
+import type { Manifest, WorkflowManifest } from '../../core/manifest.ts'
+import { statement } from '../../ports/database.ts'
 import { registerNode } from '../../store/nodes.ts'
 import { acquire, ensureShards } from '../../store/shards.ts'
 import { append, ensureTopic } from '../../store/topics.ts'
@@ -92,6 +93,35 @@ describe('workflows', () => {
       { id: 'publish' },
     ])
     expect((await app.inject('/api/v1/workflows/other')).json()).toMatchObject({ status: 404, code: 'NOT_FOUND' })
+  })
+})
+
+describe('the body of an each', () => {
+  it('is no workflow that people can see, start or pause: its own workflow starts it', async () => {
+    const manifest = (await currentVersion((await testApi()).db)) as Manifest
+    const body = {
+      ...(manifest.workflows[0] as WorkflowManifest),
+      name: 'catalog.each',
+      plans: [],
+      inner: true as const,
+    }
+    const { app, db } = await testApi({ manifest: () => ({ ...manifest, workflows: [...manifest.workflows, body] }) })
+    const url = '/api/v1/workflows/catalog.each'
+    for (const answer of [
+      await app.inject({ method: 'POST', url: `${url}/runs`, payload: {} }),
+      await app.inject(url),
+    ]) {
+      expect([answer.statusCode, answer.json().code]).toEqual([404, 'NOT_FOUND'])
+      expect(answer.json().detail).toMatch(/^There is no workflow "catalog\.each"/)
+    }
+    const paused = await app.inject({ method: 'POST', url: `${url}/pause` })
+    expect([paused.statusCode, paused.json().detail]).toEqual([
+      409,
+      'catalog.each is a part of workflow catalog; pause that one',
+    ])
+    const { items } = (await app.inject('/api/v1/workflows')).json()
+    expect(items.map(({ name }: { name: string }) => name)).toEqual(['catalog', 'empty'])
+    expect(await db.query(statement('test.all_runs', 'select id from sluice.runs'))).toEqual([])
   })
 })
 

@@ -1,9 +1,10 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import type { Manifest } from '../../core/manifest.ts'
 import { build } from './build.ts'
+import { writeFiles } from './projects.fixture.ts'
 
 const lib = `export const shared = (text: string) => text + '!'\nexport const unused = () => 0\n`
 const uses = (name: string, extra = '') => `import { action, workflow } from 'sluice'
@@ -28,10 +29,7 @@ it('fingerprints tell what changed from what did not, file by file and action by
   const projectDir = await mkdtemp(join(tmpdir(), 'sluice-prints-'))
   onTestFinished(() => rm(projectDir, { recursive: true, force: true }))
   const changed = async (files: Record<string, string>) => {
-    for (const [path, text] of Object.entries(files)) {
-      await mkdir(dirname(join(projectDir, path)), { recursive: true })
-      await writeFile(join(projectDir, path), text)
-    }
+    await writeFiles(projectDir, files)
     return (await build({ projectDir, home: join(projectDir, '.sluice') })).manifest
   }
   const before = await changed({ 'lib/shared.ts': lib, 'workflows/a.ts': uses('a'), 'workflows/b.ts': uses('b') })

@@ -1,9 +1,10 @@
-import { cp, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadVersion } from '../definitions.ts'
 import { build, type Version } from './build.ts'
+import { topics, writeFiles } from './projects.fixture.ts'
 
 let root: string
 let sound: Project
@@ -21,9 +22,6 @@ beforeAll(async () => {
 })
 afterAll(() => rm(root, { recursive: true, force: true }))
 
-const topics = `import { topic, z } from 'sluice'
-export const urls = topic('urls', { schema: z.object({ url: z.string() }), partitions: 4 })
-`
 const greet = (text: string) => `import { action, workflow } from 'sluice'
 import { urls } from '../lib/topics.ts'
 import { mark } from '../lib/mark.ts'
@@ -70,10 +68,7 @@ class Project {
   }
 
   async write(files: Record<string, string>): Promise<void> {
-    for (const [path, text] of Object.entries(files)) {
-      await mkdir(dirname(join(this.projectDir, path)), { recursive: true })
-      await writeFile(join(this.projectDir, path), text)
-    }
+    await writeFiles(this.projectDir, files)
   }
 
   /** Builds as a server does that has deployed something before. */

@@ -1,7 +1,7 @@
 /** Limits as people see them, and the facts by which it is told why something waits. */
 import type { LimitKind } from '../../core/limit-names.ts'
 import { type Session, statement } from '../../ports/database.ts'
-import type { ShownTask } from '../limits.ts'
+import type { ShownTask } from '../shown-limits.ts'
 
 export interface LimitRow {
   readonly kind: LimitKind

@@ -2,12 +2,11 @@
 import type { z } from 'zod'
 import { checkName } from '../../../sdk/name.ts'
 import type { Plan } from '../../../sdk/plan.ts'
-import { readExpressions } from './expression.ts'
 import { readParams } from './params.ts'
 import { readPlans } from './plans.ts'
 import type { Places } from './pointer.ts'
 import { Reader } from './reader.ts'
-import { readTasks, type TasksForm } from './tasks.ts'
+import { readTasks, type ScopeForm } from './tasks.ts'
 
 /** What the module of a YAML file exports. */
 export interface YamlDocument {
@@ -15,7 +14,7 @@ export interface YamlDocument {
   readonly document: unknown
 }
 
-export interface WorkflowForm extends TasksForm {
+export interface WorkflowForm extends ScopeForm {
   /** Undefined when there is none to be read. */
   readonly name: string | undefined
   readonly params: z.ZodObject
@@ -28,8 +27,6 @@ export interface WorkflowForm extends TasksForm {
     readonly description?: string
     readonly tags?: readonly string[]
   }
-  /** What a run results in, with expressions read. */
-  readonly result: unknown
   /** Goes on with what only the other definitions tell. */
   readonly reader: Reader
 }
@@ -44,6 +41,8 @@ const keys = [
   'maxActiveRuns',
   'timeout',
   'priority',
+  'pools',
+  'rates',
   'stages',
   'tasks',
   'result',
@@ -87,7 +86,6 @@ export function readWorkflow(document: unknown, places: Places): WorkflowForm {
       ...(description === undefined ? {} : { description }),
       ...(tags === undefined ? {} : { tags }),
     },
-    result: readExpressions(fields.result, '/result', reader),
     ...readTasks(fields, reader),
     reader,
   }

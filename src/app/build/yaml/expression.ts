@@ -82,6 +82,20 @@ function pathOf(source: string): string[] | undefined {
   return path.length === 0 ? undefined : path
 }
 
+/**
+ * The task that a path behind `tasks` names, whose id has dots when it stands in groups, and the path into its result.
+ * Undefined when the path names no result.
+ */
+export function resultNamed(
+  path: readonly string[],
+  isKnown: (id: string) => boolean,
+): { readonly id: string; readonly path: readonly string[] } | undefined {
+  const idOf = (end: number) => path.slice(1, end).join('.')
+  const ends = path.flatMap((part, at) => (at >= 2 && part === 'result' ? [at] : []))
+  const end = ends.find((at) => isKnown(idOf(at))) ?? ends[0]
+  return end === undefined ? undefined : { id: idOf(end), path: path.slice(end + 1) }
+}
+
 /** All expressions in a value that was read. */
 export function expressionsIn(value: unknown): Expression[] {
   if (value instanceof Expression) return [value]

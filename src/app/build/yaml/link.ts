@@ -7,6 +7,7 @@ import type { Workflow } from '../../../sdk/workflow.ts'
 import { compile } from './compile.ts'
 import { isYamlDocument, readWorkflow } from './document.ts'
 import type { Places } from './pointer.ts'
+import { allTasks } from './tasks.ts'
 
 export interface Linking {
   /** In the order in which names are taken. */
@@ -39,7 +40,7 @@ export function linkDocuments(linking: Linking): Linked {
   )
   if (forms.length === 0) return { workflows: [], faults: new Map() }
   const nameable = {
-    actions: actionsOf(linking, new Set(forms.flatMap(({ form }) => form.tasks.map(({ target }) => target)))),
+    actions: actionsOf(linking, new Set(forms.flatMap(({ form }) => [...allTasks(form)].map(({ target }) => target)))),
     workflows: new Set([...workflows.keys(), ...forms.flatMap(({ form }) => form.name ?? [])]),
   }
   const linked: { workflow: Workflow; file: string }[] = []

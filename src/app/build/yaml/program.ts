@@ -42,7 +42,7 @@ export function programOf(task: TaskForm, reader: Reader): ProgramTask | undefin
   checkWords(given, at, what, reader)
   if (reader.count > before) return undefined
   const action = reader.attempt(at, () =>
-    program<unknown, z.input<typeof input>, z.output<typeof input>>(task.id, {
+    program<unknown, z.input<typeof input>, z.output<typeof input>>(task.name, {
       command: command as string[],
       ...(given.cwd === undefined ? {} : { cwd: given.cwd as string }),
       ...(given.secrets === undefined ? {} : { secrets: given.secrets as Record<string, string> }),

@@ -1,19 +1,28 @@
-/** The tasks of a workflow as YAML writes them, in stages or not, each checked by itself. */
+/** The tasks of a workflow as YAML writes them: in stages or not, in groups, in bodies that run for each item. */
 
 import type { z } from 'zod'
-import { policyOf } from '../../../core/retry.ts'
-import { triggerRules } from '../../../sdk/graph-builder.ts'
 import { checkName } from '../../../sdk/name.ts'
 import { Expression, readExpressions } from './expression.ts'
+import { type Declared, type Limits, limitKeys, readDeclared, readLimits } from './limits.ts'
 import { readParams } from './params.ts'
 import { below } from './pointer.ts'
 import type { Fields, Reader } from './reader.ts'
+import { checkOptions, readArgs } from './task-options.ts'
 
-export const kinds = ['action', 'run', 'wait', 'approve', 'branch'] as const
+export const kinds = ['action', 'run', 'wait', 'approve', 'branch', 'each'] as const
 export type Kind = (typeof kinds)[number]
 
+/** The name of a task, and where it stands. */
+export interface Named {
+  readonly text: string
+  readonly pointer: string
+}
+
 export interface TaskForm {
+  /** With the groups that it stands in: `group.task`. */
   readonly id: string
+  readonly name: string
+  readonly groups: readonly string[]
   /** Where it stands. */
   readonly pointer: string
   readonly kind: Kind
@@ -22,43 +31,96 @@ export interface TaskForm {
   readonly fields: Fields
   /** Arguments, with expressions read. */
   readonly args: unknown
+  /** What it is mapped over. */
   readonly over: unknown
-  readonly after: readonly { readonly text: string; readonly pointer: string }[]
+  readonly after: readonly Named[]
+  /** Set-ups that must be there while it runs. */
+  readonly using: readonly Named[]
+  readonly teardownOf: Named | undefined
+  readonly limits: Limits
   readonly stage: number | undefined
   /** What is filled in with the answer to an approval. */
   readonly form: z.ZodObject | undefined
+  /** What runs for each item. */
+  readonly body: BodyForm | undefined
 }
 
-export interface TasksForm {
+/** Tasks that can name each other. */
+export interface ScopeForm {
   readonly stages: readonly string[]
   readonly tasks: readonly TaskForm[]
+  /** By name, with the groups that it stands in: the ids of all tasks inside. */
+  readonly groups: ReadonlyMap<string, readonly string[]>
+  /** What a run results in, with expressions read. */
+  readonly result: unknown
 }
 
-/** Of each id, the number that the next one of its name gets. */
-type Ids = Map<string, number>
+export interface BodyForm extends ScopeForm {
+  /** Another name of the item than `item`. */
+  readonly itemName: string | undefined
+}
 
-const everywhere = ['id', 'after', 'rule']
-const keysOf: Readonly<Record<Kind, readonly string[]>> = {
-  action: ['with', 'map', 'retry', 'timeout', 'within', 'priority'],
+/** All of a scope, and of the bodies in it. */
+export function* allTasks({ tasks }: ScopeForm): Generator<TaskForm> {
+  for (const task of tasks) {
+    yield task
+    if (task.body) yield* allTasks(task.body)
+  }
+}
+
+/** Where tasks are read. */
+interface Around {
+  readonly reader: Reader
+  readonly declared: Declared
+  /** Of each id, the number that the next one of its name gets. */
+  readonly ids: Map<string, number>
+  readonly members: Map<string, string[]>
+  readonly stage: number | undefined
+  readonly groups: readonly string[]
+  /** Of the groups around. */
+  readonly after: readonly Named[]
+  readonly using: readonly Named[]
+}
+
+const everywhere = ['id', 'after', 'rule', 'using']
+const keysOf: Readonly<Record<Kind | 'group', readonly string[]>> = {
+  action: ['with', 'map', 'retry', 'timeout', 'within', 'priority', ...limitKeys, 'teardownOf'],
   run: ['with', 'map', 'within', 'priority'],
   wait: [],
   approve: ['form', 'show', 'deadline', 'onDeadline', 'onRefuse'],
   branch: ['arms'],
+  each: ['as', 'tasks', 'result', 'within', 'priority'],
+  group: [],
 }
 
-export function readTasks(fields: Fields, reader: Reader): TasksForm {
+const openScope = (reader: Reader, declared: Declared): Around => ({
+  ...{ reader, declared, ids: new Map(), members: new Map() },
+  ...{ stage: undefined, groups: [], after: [], using: [] },
+})
+
+export function readTasks(fields: Fields, reader: Reader): ScopeForm {
+  const around = openScope(reader, readDeclared(fields, reader))
   const both = fields.tasks !== undefined && fields.stages !== undefined
   if (both) reader.fault('/tasks', 'a workflow has either tasks or stages', 'key')
   if (fields.tasks === undefined && fields.stages === undefined)
     reader.fault('', 'a workflow has tasks, or stages of tasks')
-  const ids: Ids = new Map()
-  if (fields.stages === undefined) {
-    const tasks = readMany(fields.tasks ?? {}, '/tasks', 'tasks', undefined, ids, reader)
-    if (tasks.length === 0 && reader.count === 0) reader.fault('/tasks', 'there are no tasks')
-    return { stages: [], tasks }
-  }
+  const { stages, tasks } =
+    fields.stages === undefined ? readPlain(fields.tasks ?? {}, around) : readStages(fields.stages, around)
+  const result = readExpressions(fields.result, '/result', reader)
+  return { stages, tasks, groups: around.members, result }
+}
+
+function readPlain(value: unknown, around: Around): Pick<ScopeForm, 'stages' | 'tasks'> {
+  const { reader } = around
+  const tasks = readMany(value, '/tasks', 'tasks', around)
+  if (tasks.length === 0 && reader.count === 0) reader.fault('/tasks', 'there are no tasks')
+  return { stages: [], tasks }
+}
+
+function readStages(value: unknown, around: Around): Pick<ScopeForm, 'stages' | 'tasks'> {
+  const { reader } = around
   const stages: string[] = []
-  const list = reader.list(fields.stages, '/stages', 'stages') ?? []
+  const list = reader.list(value, '/stages', 'stages') ?? []
   const tasks = list.flatMap((stage, index) => {
     const at = below('/stages', index)
     const named = Object.entries(reader.map(stage, at, 'a stage') ?? {})
@@ -70,8 +132,9 @@ export function readTasks(fields: Fields, reader: Reader): TasksForm {
     const stageAt = below(at, name)
     reader.attempt(stageAt, () => checkName('stage', name))
     if (stages.includes(name)) reader.fault(stageAt, `there are two stages named ${name}`, 'key')
-    const some = readMany(inside, stageAt, `stage ${name}`, stages.push(name) - 1, ids, reader)
-    if (some.length === 0) reader.fault(stageAt, `stage ${name} has no tasks`)
+    const before = reader.count
+    const some = readMany(inside, stageAt, `stage ${name}`, { ...around, stage: stages.push(name) - 1 })
+    if (some.length === 0 && reader.count === before) reader.fault(stageAt, `stage ${name} has no tasks`)
     return some
   })
   if (list.length === 0) reader.fault('/stages', 'there are no stages')
@@ -79,138 +142,132 @@ export function readTasks(fields: Fields, reader: Reader): TasksForm {
 }
 
 /** A list of tasks, or a map of them by id. */
-function readMany(
-  value: unknown,
-  at: string,
-  what: string,
-  stage: number | undefined,
-  ids: Ids,
-  reader: Reader,
-): TaskForm[] {
-  if (Array.isArray(value))
-    return value.flatMap((task, index) => readTask(task, below(at, index), undefined, stage, ids, reader) ?? [])
-  const map = reader.map(value, at, what) ?? {}
-  return Object.entries(map).flatMap(([id, task]) => readTask(task, below(at, id), id, stage, ids, reader) ?? [])
+function readMany(value: unknown, at: string, what: string, around: Around): TaskForm[] {
+  if (Array.isArray(value)) return value.flatMap((task, index) => readTask(task, below(at, index), undefined, around))
+  const map = around.reader.map(value, at, what) ?? {}
+  return Object.entries(map).flatMap(([id, task]) => readTask(task, below(at, id), id, around))
 }
 
-function readTask(
-  value: unknown,
-  at: string,
-  key: string | undefined,
-  stage: number | undefined,
-  ids: Ids,
-  reader: Reader,
-): TaskForm | undefined {
+/** One task, or those of a group. */
+function readTask(value: unknown, at: string, key: string | undefined, around: Around): TaskForm[] {
+  const { reader } = around
   const what = key === undefined ? 'a task' : `task ${key}`
   const given = reader.map(value, at, what)
-  if (!given) return undefined
-  const found = kinds.filter((kind) => Object.hasOwn(given, kind))
-  const [kind] = found
-  if (kind === undefined || found.length > 1) {
-    const before = reader.count
-    reader.fields(given, at, what, [...kinds, ...everywhere, ...Object.values(keysOf).flat()])
-    if (reader.count > before) return undefined
-    return reader.fault(
-      at,
-      `${what} has ${found.length === 0 ? 'none' : found.join(' and ')}; one of ${kinds.join(', ')} says what it does`,
-    )
-  }
-  reader.fields(given, at, what, [kind, ...everywhere, ...keysOf[kind]])
+  if (!given) return []
+  const kind = kindOf(given, at, what, reader)
+  if (kind === undefined) return []
+  const known = kind === 'group' ? ['id', 'after', 'using'] : [...everywhere, ...keysOf[kind]]
+  reader.fields(given, at, what, [kind, ...known])
   if (key !== undefined && given.id !== undefined) reader.fault(below(at, 'id'), `its id is its key, ${key}`, 'key')
-  const target =
-    kind === 'wait' || kind === 'branch' ? kind : reader.text(given[kind], below(at, kind), `${kind} of ${what}`)
-  if (target === undefined) return undefined
-  const id = idOf(key, given, target, kind, at, ids, reader)
-  checkOptions(given, at, `task ${id}`, reader)
-  return {
-    id,
-    pointer: at,
-    kind,
-    target,
-    fields: given,
-    args: readArgs(kind, given, at, `task ${id}`, reader),
-    over: given.map === undefined ? undefined : readExpressions(given.map, below(at, 'map'), reader),
-    after: given.after === undefined ? [] : reader.texts(given.after, below(at, 'after'), `after of task ${id}`),
-    stage,
-    form: given.form === undefined ? undefined : readParams(given.form, below(at, 'form'), reader),
-  }
+  if (kind === 'group') return readGroup(given, at, key, around)
+  const isText = kind === 'action' || kind === 'run' || kind === 'approve'
+  const target = isText ? reader.text(given[kind], below(at, kind), `${kind} of ${what}`) : kind
+  if (target === undefined) return []
+  const { id, name } = idOf(key, given, kind === 'approve' ? 'approval' : target, at, around)
+  const called = `task ${id}`
+  checkOptions(given, at, called, reader)
+  if (given.teardownOf !== undefined && given.rule !== undefined)
+    reader.fault(
+      below(at, 'rule'),
+      `${called} is a teardown, which runs however the work ended; it takes no rule`,
+      'key',
+    )
+  const names = (word: string) =>
+    given[word] === undefined ? [] : reader.texts(given[word], below(at, word), `${word} of ${called}`)
+  return [
+    {
+      ...{ id, name, groups: around.groups, pointer: at, kind, target, fields: given, stage: around.stage },
+      args: readArgs(kind, given, at, called, reader),
+      over: readList(given, at, called, reader),
+      after: [...around.after, ...names('after')],
+      using: [...around.using, ...names('using')],
+      teardownOf: kind === 'action' ? names('teardownOf')[0] : undefined,
+      limits: readLimits(given, at, called, around.declared, reader),
+      form: given.form === undefined ? undefined : readParams(given.form, below(at, 'form'), reader),
+      body: kind === 'each' ? readBody(given, at, called, around) : undefined,
+    },
+  ]
 }
 
-/** Its key, its `id`, or the name of what it does, numbered from the second on. */
+function kindOf(given: Fields, at: string, what: string, reader: Reader): Kind | 'group' | undefined {
+  const all = [...kinds, 'group'] as const
+  const found = all.filter((kind) => Object.hasOwn(given, kind))
+  if (found.length === 1) return found[0]
+  const before = reader.count
+  reader.fields(given, at, what, [...all, ...everywhere, ...Object.values(keysOf).flat()])
+  if (reader.count > before) return undefined
+  const has = found.length === 0 ? 'none' : found.join(' and ')
+  return reader.fault(at, `${what} has ${has}; one of ${all.join(', ')} says what it does`)
+}
+
+function readGroup(given: Fields, at: string, key: string | undefined, around: Around): TaskForm[] {
+  const { reader } = around
+  if (key === undefined && given.id === undefined)
+    return reader.fault(at, 'a group in a list has an id: "- { id: name, group: { ... } }"') ?? []
+  const { id, name } = idOf(key, given, 'group', at, around)
+  const names = (word: string) =>
+    given[word] === undefined ? [] : reader.texts(given[word], below(at, word), `${word} of group ${id}`)
+  const tasks = readMany(given.group, below(at, 'group'), `group ${id}`, {
+    ...around,
+    groups: [...around.groups, name],
+    after: [...around.after, ...names('after')],
+    using: [...around.using, ...names('using')],
+  })
+  if (tasks.length === 0 && reader.count === 0) reader.fault(below(at, 'group'), `group ${id} has no tasks`)
+  around.members.set(
+    id,
+    tasks.map((task) => task.id),
+  )
+  return tasks
+}
+
+/** What runs for each item: tasks of their own, which may use what stands around them. */
+function readBody(given: Fields, at: string, what: string, { reader, declared }: Around): BodyForm {
+  const around = openScope(reader, declared)
+  if (given.tasks === undefined) reader.fault(at, `${what} has no tasks; write tasks: what runs for each item`)
+  const tasks = given.tasks === undefined ? [] : readMany(given.tasks, below(at, 'tasks'), `tasks of ${what}`, around)
+  if (tasks.length === 0 && reader.count === 0) reader.fault(below(at, 'tasks'), `${what} has no tasks`)
+  const itemName = given.as === undefined ? undefined : reader.text(given.as, below(at, 'as'), `as of ${what}`)
+  if (itemName !== undefined && (!/^[A-Za-z_][\w-]*$/.test(itemName) || taken.has(itemName)))
+    reader.fault(
+      below(at, 'as'),
+      `as of ${what} is "${itemName}"; it is a name of letters, digits, _ and -, and not one of ${[...taken].join(', ')}`,
+    )
+  const result = readExpressions(given.result, below(at, 'result'), reader)
+  return { stages: [], tasks, groups: around.members, result, itemName }
+}
+
+const taken: ReadonlySet<string> = new Set(['params', 'tasks', 'item', 'tick', 'event'])
+
+/** Of `map` and `each`. */
+function readList(given: Fields, at: string, what: string, reader: Reader): unknown {
+  const word = given.each === undefined ? 'map' : 'each'
+  if (given[word] === undefined) return undefined
+  const read = readExpressions(given[word], below(at, word), reader)
+  if (read === undefined || read instanceof Expression || Array.isArray(read)) return read
+  return reader.fault(below(at, word), `${word} of ${what} is a list, or a reference to one: \${{ tasks.find.result }}`)
+}
+
+/** Its key, its `id`, or the name of what it does, numbered from the second on; in its groups. */
 function idOf(
   key: string | undefined,
   given: Fields,
-  target: string,
-  kind: Kind,
+  fallback: string,
   at: string,
-  ids: Ids,
-  reader: Reader,
-): string {
+  { ids, groups, reader }: Around,
+): { id: string; name: string } {
   const wanted = key ?? (given.id === undefined ? undefined : (reader.text(given.id, below(at, 'id'), 'id') ?? ''))
   const place = key === undefined ? below(at, 'id') : at
   if (wanted !== undefined && wanted !== '') reader.attempt(place, () => checkName('task', wanted))
-  const base = wanted ?? (kind === 'approve' ? 'approval' : target)
-  let id = base
-  if (wanted !== undefined && ids.has(id)) reader.fault(place, `there are two tasks with the id ${id}`, 'key')
-  let number = ids.get(base) ?? 2
-  for (; wanted === undefined && ids.has(id); number += 1) id = `${base}-${number}`
-  ids.set(base, number)
+  const inGroups = (name: string) => [...groups, name].join('.')
+  const base = wanted ?? fallback
+  let name = base
+  if (wanted !== undefined && ids.has(inGroups(name)))
+    reader.fault(place, `there are two tasks with the id ${inGroups(name)}`, 'key')
+  let number = ids.get(inGroups(base)) ?? 2
+  for (; wanted === undefined && ids.has(inGroups(name)); number += 1) name = `${base}-${number}`
+  ids.set(inGroups(base), number)
+  const id = inGroups(name)
   if (!ids.has(id)) ids.set(id, 2)
-  return id
-}
-
-function readArgs(kind: Kind, given: Fields, at: string, what: string, reader: Reader): unknown {
-  if (kind === 'wait') return readWait(given.wait, below(at, 'wait'), what, reader)
-  const key = kind === 'action' || kind === 'run' ? 'with' : kind === 'approve' ? 'show' : kind
-  if (given[key] === undefined) return key === 'with' ? {} : null
-  if (key === 'with') reader.map(given.with, below(at, 'with'), `with of ${what}`)
-  const read = readExpressions(given[key], below(at, key), reader)
-  if (kind === 'branch' && !(read instanceof Expression))
-    reader.fault(below(at, key), `branch of ${what} is what decides, such as \${{ tasks.check.result.kind }}`)
-  return read
-}
-
-/** `wait: 2d`, `wait: { for: 2d }` or `wait: { until: a time }`. */
-function readWait(value: unknown, at: string, what: string, reader: Reader): unknown {
-  if (typeof value !== 'object') {
-    reader.duration(value, at, `wait of ${what}`)
-    return { for: value }
-  }
-  const given = reader.fields(value, at, `wait of ${what}`, ['for', 'until']) ?? {}
-  if (Object.keys(given).length !== 1) reader.fault(at, `wait of ${what} has either for or until`)
-  if (given.for !== undefined) reader.duration(given.for, below(at, 'for'), `wait.for of ${what}`)
-  if (given.until !== undefined) reader.text(given.until, below(at, 'until'), `wait.until of ${what}`)
-  const until = readExpressions(given.until, below(at, 'until'), reader)
-  if (typeof until === 'string' && Number.isNaN(Date.parse(until)))
-    reader.fault(below(at, 'until'), `wait.until of ${what} is no time; write for example 2026-03-01T02:00:00Z`)
-  return given.until === undefined ? given : { until }
-}
-
-function checkOptions(given: Fields, at: string, what: string, reader: Reader): void {
-  if (given.rule !== undefined) reader.oneOf(given.rule, below(at, 'rule'), `rule of ${what}`, triggerRules)
-  for (const key of ['timeout', 'within', 'deadline'])
-    if (given[key] !== undefined) reader.duration(given[key], below(at, key), `${key} of ${what}`)
-  for (const [key, allowed] of [
-    ['onDeadline', ['fail', 'skip', 'approve']],
-    ['onRefuse', ['skip', 'fail']],
-  ] as const)
-    if (given[key] !== undefined) reader.oneOf<string>(given[key], below(at, key), `${key} of ${what}`, allowed)
-  if (given.priority !== undefined)
-    reader.whole(given.priority, below(at, 'priority'), `priority of ${what}`, -1_000, 1_000)
-  if (given.retry !== undefined) checkRetry(given.retry, below(at, 'retry'), `retry of ${what}`, true, reader)
-}
-
-function checkRetry(value: unknown, at: string, what: string, whole: boolean, reader: Reader): void {
-  const before = reader.count
-  const retry = reader.fields(value, at, what, ['attempts', 'base', 'max', ...(whole ? ['errors'] : [])])
-  if (!retry) return
-  if (retry.attempts !== undefined) reader.whole(retry.attempts, below(at, 'attempts'), `${what}.attempts`, 1, 100)
-  for (const key of ['base', 'max'])
-    if (retry[key] !== undefined) reader.duration(retry[key], below(at, key), `${what}.${key}`)
-  if (reader.count > before) return
-  const { errors, ...plain } = retry
-  reader.attempt(at, () => policyOf(plain, 1))
-  if (errors === undefined) return
-  for (const [name, one] of Object.entries(reader.map(errors, below(at, 'errors'), `${what}.errors`) ?? {}))
-    checkRetry(one, below(at, 'errors', name), `${what}.errors.${name}`, false, reader)
+  return { id, name }
 }

@@ -1,27 +1,20 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: expressions of YAML are written so
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadVersion } from '../../definitions.ts'
 import { build } from '../build.ts'
+import { Projects } from '../projects.fixture.ts'
 
-let root: string
-let count = 0
+let projects: Projects
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), 'sluice-yaml-'))
+  projects = await Projects.open()
 })
-afterAll(() => rm(root, { recursive: true, force: true }))
+afterAll(() => projects.close())
 
 async function built(files: Readonly<Record<string, string | Uint8Array>>) {
-  count += 1
-  const projectDir = join(root, `project-${count}`)
-  for (const [path, content] of Object.entries(files)) {
-    await mkdir(dirname(join(projectDir, path)), { recursive: true })
-    await writeFile(join(projectDir, path), content)
-  }
-  const home = join(root, `home-${count}`)
-  return { ...(await build({ projectDir, home })), projectDir, home }
+  const at = await projects.write(files)
+  return { ...(await build(at)), ...at }
 }
 
 const actions = `import { action, workflow, z } from 'sluice'
