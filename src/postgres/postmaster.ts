@@ -62,7 +62,7 @@ function settingsOf(socketDir: string, extra: Readonly<Record<string, string>>):
     listen_addresses: '',
     unix_socket_directories: socketDir,
     unix_socket_permissions: '0700',
-    max_connections: '60',
+    max_connections: '100',
     shared_buffers: '128MB',
     huge_pages: 'off',
     wal_buffers: '16MB',

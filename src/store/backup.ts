@@ -74,13 +74,12 @@ const tablesStatement = statement<BackedTable>(
   'backup.tables',
   `
   with owned as (
-    select oid, nspname from pg_namespace
-    where nspname = 'sluice' or nspname in (select scope from sluice.migrations)
+    select oid, nspname from pg_namespace where nspname = 'sluice' or nspname = any ($1::text[])
   ), kept as (
     select c.oid, o.nspname as schema, c.relname as name
     from pg_class c join owned o on o.oid = c.relnamespace
     where c.relkind in ('r', 'p') and not c.relispartition
-      and not (o.nspname = 'sluice' and c.relname in ('migrations', 'nodes', 'object_claims'))
+      and not (o.nspname = 'sluice' and c.relname in ('migrations', 'nodes', 'object_claims', 'app_schemas', 'app_login'))
       -- What a process says of itself while it lives.
       and not exists (select from pg_constraint r where r.conrelid = c.oid and r.confrelid = 'sluice.nodes'::regclass)
   )
@@ -100,14 +99,34 @@ const tablesStatement = statement<BackedTable>(
   order by k.schema, k.name`,
 )
 
+/** Databases of before there were apps are backed up, too. */
+const knowsAppsStatement = statement<{ known: boolean }>(
+  'backup.knows-apps',
+  `select to_regclass('sluice.app_schemas') is not null as known`,
+)
+const appSchemasStatement = statement<{ schema: string }>(
+  'backup.app-schemas',
+  'select schema from sluice.app_schemas a join pg_namespace n on n.nspname = a.schema order by schema',
+)
+
+/** The schemas that migrations of apps have made. */
+export async function listAppSchemas(session: Session): Promise<string[]> {
+  const [apps] = await session.query(knowsAppsStatement)
+  return apps?.known ? (await session.query(appSchemasStatement)).map(({ schema }) => schema) : []
+}
+
 /** Every table with rows of Sluice's or an app's; a table comes after those that its rows refer to. */
 export async function listTables(session: Session): Promise<BackedTable[]> {
-  const left = new Map((await session.query(tablesStatement)).map((table) => [`${table.schema}.${table.name}`, table]))
+  const schemas = await listAppSchemas(session)
+  const left = new Map(
+    (await session.query(tablesStatement, [schemas])).map((table) => [`${table.schema}.${table.name}`, table]),
+  )
   const sorted: BackedTable[] = []
   while (left.size > 0) {
     const ready = [...left].filter(([, { needs }]) => needs.every((need) => !left.has(need)))
     if (ready.length === 0) {
-      throw new SluiceError('INTERNAL', `Tables refer to one another in a circle: ${[...left.keys()].join(', ')}`)
+      const names = [...left.keys()].join(', ')
+      throw new SluiceError('CONFLICT', `Tables that refer to one another in a circle cannot be backed up: ${names}`)
     }
     for (const [name, table] of ready) {
       sorted.push(table)
@@ -136,7 +155,36 @@ export function listPartitions(session: Session): Promise<DayPartition[]> {
   return session.query(partitionsStatement)
 }
 
+/** Of an app's table. Those that its migrations make are there already when it is restored. */
+export interface AppPartition extends TableName {
+  readonly parentSchema: string
+  readonly parent: string
+  /** `for values ...` or `default`, as the server writes it. */
+  readonly bound: string
+  /** What it is itself partitioned by; null when it is not. */
+  readonly by: string | null
+}
+
+const appPartitionsStatement = statement<AppPartition>(
+  'backup.app-partitions',
+  `
+  select n.nspname as schema, c.relname as name, pn.nspname as "parentSchema", p.relname as parent,
+    pg_get_expr(c.relpartbound, c.oid) as bound, pg_get_partkeydef(c.oid) as by
+  from pg_class root join pg_namespace rn on rn.oid = root.relnamespace
+  cross join lateral pg_partition_tree(root.oid) t
+  join pg_class c on c.oid = t.relid join pg_namespace n on n.oid = c.relnamespace
+  join pg_class p on p.oid = t.parentrelid join pg_namespace pn on pn.oid = p.relnamespace
+  where root.relkind = 'p' and not root.relispartition and rn.nspname = any ($1::text[])
+  order by t.level, 1, 2`,
+)
+
+/** Those above before those below. */
+export async function listAppPartitions(session: Session): Promise<AppPartition[]> {
+  return session.query(appPartitionsStatement, [await listAppSchemas(session)])
+}
+
 export interface SequenceValue extends TableName {
+  /** Empty: it belongs to no column, and `name` is its own. */
   readonly column: string
   /** The last number that it gave; null when it gave none. */
   readonly last: number | null
@@ -152,12 +200,18 @@ const sequencesStatement = statement<SequenceValue>(
   join pg_class c on c.oid = d.refobjid
   join pg_attribute a on a.attrelid = c.oid and a.attnum = d.refobjsubid
   join pg_namespace n on n.oid = c.relnamespace
-  where s.relkind = 'S' and (n.nspname = 'sluice' or n.nspname in (select scope from sluice.migrations))
+  where s.relkind = 'S' and (n.nspname = 'sluice' or n.nspname = any ($1::text[]))
+  union all
+  select n.nspname, s.relname, '', pg_sequence_last_value(s.oid)
+  from pg_class s join pg_namespace n on n.oid = s.relnamespace
+  where s.relkind = 'S' and n.nspname = any ($1::text[]) and not exists (
+    select from pg_depend d
+    where d.objid = s.oid and d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i'))
   order by 1, 2, 3`,
 )
 
-export function listSequences(session: Session): Promise<SequenceValue[]> {
-  return session.query(sequencesStatement)
+export async function listSequences(session: Session): Promise<SequenceValue[]> {
+  return session.query(sequencesStatement, [await listAppSchemas(session)])
 }
 
 const migrationsStatement = statement<{ scope: string; number: number; name: string; sha256: string }>(

@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { messageOf, SluiceError } from '../errors.ts'
 import { type Database, type Session, statement } from '../ports/database.ts'
+import { noteSchemas } from './app-schemas.ts'
 import {
   type AppliedMigration,
   failed,
@@ -148,7 +149,8 @@ async function apply(
 
 async function runFile(session: Session, file: MigrationFile): Promise<void> {
   try {
-    await session.script(file.sql)
+    const run = () => session.script(file.sql)
+    await (file.scope === platformMigrations.scope ? run() : noteSchemas(session, file, run))
   } catch (thrown) {
     if (thrown instanceof SluiceError) throw thrown
     throw failed(`${file.scope}/${file.name}${lineOf(thrown, file.sql)}: ${messageOf(thrown)}`, thrown)
@@ -189,8 +191,8 @@ const setLockTimeout = statement(
   `SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', '0', true)`,
 )
 
-/** The number is 'sluice' in hexadecimal digits of its letters. */
-const lockMigrations = statement('migrations.lock', "SELECT pg_advisory_xact_lock(x'736c75696365'::bigint)")
+/** Held by whoever changes tables, roles or rights, until its transaction ends. The number is 'sluice' in hexadecimal digits of its letters. */
+export const lockMigrations = statement('migrations.lock', "SELECT pg_advisory_xact_lock(x'736c75696365'::bigint)")
 
 const recordApplied = statement(
   'migrations.record',

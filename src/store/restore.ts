@@ -1,7 +1,14 @@
 /** What a restore writes; its rules are those of `backup.ts`. */
 import { SluiceError } from '../errors.ts'
 import { type Session, statement } from '../ports/database.ts'
-import { type DayPartition, listTables, type SequenceValue, type TableName } from './backup.ts'
+import {
+  type AppPartition,
+  type DayPartition,
+  listAppSchemas,
+  listTables,
+  type SequenceValue,
+  type TableName,
+} from './backup.ts'
 import { applyWithin, type MigrationFolder, readMigrations } from './migrate.ts'
 import { type AppliedMigration, failed } from './migration-plan.ts'
 
@@ -12,9 +19,9 @@ const presentStatement = statement<{ tables: number }>(
   where n.nspname = any ($1::text[]) and c.relkind in ('r', 'p')`,
 )
 
-/** @throws SluiceError CONFLICT when the database has tables of Sluice's or of the named apps */
-export async function refuseUsedDatabase(session: Session, scopes: readonly string[]): Promise<void> {
-  const [row] = await session.query(presentStatement, [['sluice', ...scopes]])
+/** @throws SluiceError CONFLICT when the database has tables of Sluice's, or in the named schemas */
+export async function refuseUsedDatabase(session: Session, schemas: readonly string[]): Promise<void> {
+  const [row] = await session.query(presentStatement, [['sluice', ...schemas]])
   if (row!.tables === 0) return
   throw new SluiceError(
     'CONFLICT',
@@ -81,14 +88,78 @@ export async function openTables(session: Session): Promise<(table: KeptTable) =
   }
 }
 
+const makeAppPartitionStatement = statement<{ sql: string }>(
+  'restore.make-app-partition',
+  `
+  select format('create table if not exists %I.%I partition of %I.%I %s', $1::text, $2::text, $3::text, $4::text, $5::text)
+    || case when $6::text is null then '' else ' partition by ' || $6 end as sql`,
+)
+
+const literal = `(?:'(?:[^']|'')*'|-?\\d+(?:\\.\\d+)?|MINVALUE|MAXVALUE|NULL|true|false)`
+const literals = `\\(${literal}(?:, ${literal})*\\)`
+const boundForm = new RegExp(
+  `^(?:DEFAULT|FOR VALUES (?:IN ${literals}|FROM ${literals} TO ${literals}|WITH \\(modulus \\d+, remainder \\d+\\)))$`,
+)
+const keyForm = /^(?:RANGE|LIST|HASH) \([a-z_][a-z0-9_]*(?:, [a-z_][a-z0-9_]*)*\)$/
+
+/** What the file says becomes part of a statement only in the forms that the server writes. @throws SluiceError BACKUP_INVALID */
+export async function makeAppPartitions(session: Session, partitions: readonly AppPartition[]): Promise<void> {
+  for (const { schema, name, parentSchema, parent, bound, by } of partitions) {
+    if (schema === 'sluice' || !boundForm.test(bound) || (by !== null && !keyForm.test(by))) {
+      throw new SluiceError('BACKUP_INVALID', `The backup has a partition ${schema}.${name} that is of no known form`)
+    }
+    const [row] = await session.query(makeAppPartitionStatement, [schema, name, parentSchema, parent, bound, by])
+    await session.script(row!.sql)
+  }
+}
+
+const emptyStatement = statement<{ sql: string | null }>(
+  'restore.empty-apps',
+  `
+  select 'truncate ' || string_agg(format('%I.%I', n.nspname, c.relname), ', ') as sql
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where n.nspname = any ($1::text[]) and c.relkind in ('r', 'p') and not c.relispartition`,
+)
+
+const triggersStatement = statement<{ off: string; on: string }>(
+  'restore.app-triggers',
+  `
+  select format('alter table %I.%I disable trigger %I', n.nspname, c.relname, t.tgname) as off,
+    format('alter table %I.%I enable %s trigger %I', n.nspname, c.relname, case t.tgenabled when 'A' then 'always' else '' end, t.tgname) as on
+  from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+  where n.nspname = any ($1::text[]) and not t.tgisinternal and t.tgparentid = 0 and t.tgenabled in ('O', 'A')`,
+)
+
+/**
+ * Runs what fills the tables of apps: without the rows that their migrations have put there, and without their triggers, whose work is in
+ * the backup already.
+ */
+export async function refillApps(session: Session, work: () => Promise<void>): Promise<void> {
+  const schemas = await listAppSchemas(session)
+  const [tables] = await session.query(emptyStatement, [schemas])
+  if (tables?.sql != null) await session.script(tables.sql)
+  const triggers = await session.query(triggersStatement, [schemas])
+  for (const { off } of triggers) await session.script(off)
+  await work()
+  for (const { on } of triggers) await session.script(on)
+}
+
 const setSequenceStatement = statement(
   'restore.set-sequence',
   'select setval(pg_get_serial_sequence(format($$%I.%I$$, $1::text, $2::text), $3), $4)',
 )
 
+const setFreeSequenceStatement = statement(
+  'restore.set-free-sequence',
+  'select setval(format($$%I.%I$$, $1::text, $2::text)::regclass, $3)',
+)
+
 export async function setSequences(session: Session, sequences: readonly SequenceValue[]): Promise<void> {
-  for (const { schema, name, column, last } of sequences)
-    if (last !== null) await session.execute(setSequenceStatement, [schema, name, column, last])
+  for (const { schema, name, column, last } of sequences) {
+    if (last === null) continue
+    if (column === '') await session.execute(setFreeSequenceStatement, [schema, name, last])
+    else await session.execute(setSequenceStatement, [schema, name, column, last])
+  }
 }
 
 /**

@@ -128,7 +128,16 @@ async function target() {
   const restore = async (file: string, signal = nobody) => {
     const { head, manifest } = await verifyBackup(file, nothing)
     const places = { store: files, versionsFolder: join(home, 'versions') }
-    await restoreBackup({ file, head, manifest, database: test.db, ...places, signal, onRead: nothing })
+    await restoreBackup({
+      file,
+      head,
+      manifest,
+      database: test.db,
+      ...places,
+      signal,
+      folders: [platformMigrations],
+      onRead: nothing,
+    })
     return manifest
   }
   return { db: test.db, home, files, restore }

@@ -40,6 +40,16 @@ export const manifestSchema = z.object({
     }),
   ),
   partitions: z.array(z.object({ schema: z.string(), name: z.string(), day: z.string().regex(/^\d{8}$/) })),
+  /** Of the tables of apps. */
+  appPartitions: z
+    .array(
+      z.object({
+        ...{ schema: z.string(), name: z.string(), parentSchema: z.string(), parent: z.string() },
+        ...{ bound: z.string(), by: z.string().nullable() },
+      }),
+    )
+    .default([]),
+  /** `column` is empty for a sequence that belongs to none; `name` is its own then. */
   sequences: z.array(z.object({ schema: z.string(), name: z.string(), column: z.string(), last: count.nullable() })),
   objects: z.object({
     count,

@@ -10,16 +10,19 @@ import { dirname, join } from 'node:path'
 import { SluiceError } from '../../errors.ts'
 import type { Database, Session } from '../../ports/database.ts'
 import type { ObjectStore } from '../../ports/objects.ts'
-import { migrate } from '../../store/migrate.ts'
+import type { MigrationFolder } from '../../store/migrate.ts'
 import {
   analyse,
   forgetHolders,
+  makeAppPartitions,
   makePartitions,
   makeTables,
   openTables,
+  refillApps,
   refuseUsedDatabase,
   setSequences,
 } from '../../store/restore.ts'
+import { migrateAll } from '../app-migrations.ts'
 import type { Head, Manifest, TableFacts } from './manifest.ts'
 import { invalid, type Part, readTape, wholeOf } from './tape.ts'
 
@@ -29,6 +32,8 @@ export interface RestoreOptions {
   readonly head: Head
   readonly manifest: Manifest
   readonly database: Database
+  /** Of the platform and of the project's apps; see `migrationFolders`. */
+  readonly folders: readonly MigrationFolder[]
   readonly store: ObjectStore
   readonly versionsFolder: string
   readonly signal: AbortSignal
@@ -37,20 +42,20 @@ export interface RestoreOptions {
 
 /** @throws SluiceError CONFLICT when the database is in use; MIGRATION_FAILED; STORAGE_FULL; CANCELLED; DATABASE_* */
 export async function restoreBackup(options: RestoreOptions): Promise<void> {
-  const { file, head, manifest, database, signal } = options
-  const scopes = [...new Set(head.migrations.map(({ scope }) => scope))]
-  await refuseUsedDatabase(database, scopes)
+  const { file, head, manifest, database, folders, signal } = options
+  await refuseUsedDatabase(database, [...new Set(manifest.tables.map(({ schema }) => schema))])
   await putFiles(options)
   await database.transaction(async (session) => {
     await session.script('set local statement_timeout = 0; set local lock_timeout = 0')
-    await makeTables(session, head.migrations)
+    await makeTables(session, head.migrations, folders)
     await makePartitions(session, manifest.partitions)
-    await copyRows(session, file, manifest, options)
+    await makeAppPartitions(session, manifest.appPartitions)
+    await refillApps(session, () => copyRows(session, file, manifest, options))
     await setSequences(session, manifest.sequences)
     await forgetHolders(session)
     stopIfAsked(signal)
   })
-  await migrate(database)
+  await migrateAll(database, folders)
   await analyse(database)
 }
 

@@ -7,6 +7,7 @@ import type { Database, Session } from '../../ports/database.ts'
 import type { ObjectStore } from '../../ports/objects.ts'
 import {
   type BackedTable,
+  listAppPartitions,
   listMigrations,
   listNeededVersions,
   listPartitions,
@@ -87,10 +88,11 @@ async function fill(
   for (const table of listed)
     tables.push(await addTable(tape, session, table, onBytes(`${table.schema}.${table.name}`)))
   const partitions = await listPartitions(session)
+  const appPartitions = await listAppPartitions(session)
   const sequences = await listSequences(session)
   const objects = await addObjects(tape, session, store, onBytes('objects'))
   const { versions, versionsMissing } = await addVersions(tape, session, versionsFolder)
-  return { tables, partitions, sequences, objects, versions, versionsMissing }
+  return { tables, partitions, appPartitions, sequences, objects, versions, versionsMissing }
 }
 
 function addJson(tape: TapeWriter, name: string, value: unknown): Promise<void> {

@@ -1,8 +1,10 @@
 /** What an attempt's context has beyond the capabilities of every function: publishing, datasets, durable steps, progress. */
+
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { attemptRandom } from '../../core/attempt-random.ts'
 import { taskIdOf } from '../../core/ids.ts'
-import { SluiceError } from '../../errors.ts'
+import { faultsOf } from '../../core/input-faults.ts'
+import { inOneLine, SluiceError } from '../../errors.ts'
 import type { AttemptStart } from '../../executors/runner-protocol.ts'
 import type { ActionContext, Capabilities, PublishResult } from '../../sdk/context.ts'
 import { Deferral } from '../../sdk/ends.ts'
@@ -98,12 +100,9 @@ async function publish<Record>(
   for await (const record of records) {
     const parsed = topic.schema.safeParse(record)
     if (!parsed.success) {
-      const issue = parsed.error.issues[0]!
-      const where = `/${issue.path.join('/')}`
-      throw new SluiceError(
-        'INVALID_INPUT',
-        `a record for topic ${topic.name} does not fit its schema: ${where}: ${issue.message}`,
-      )
+      const faults = faultsOf(parsed.error, '').slice(0, 1)
+      const what = `a record for topic ${topic.name} does not fit its schema`
+      throw new SluiceError('INVALID_INPUT', `${what}: ${inOneLine(faults)}`, { faults })
     }
     const value = JSON.stringify(parsed.data)
     batch.push({ id: idOf(record), key: topic.key ? topic.key(parsed.data) : null, value })

@@ -1,65 +1,57 @@
 /** The authors' view of what their functions may do, over calls that are answered here or elsewhere. */
+
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { fetchSettings, openFetch } from '../../connectors/fetch/fetch.ts'
 import { messageOf, SluiceError } from '../../errors.ts'
 import type { ObjectInfo, ObjectSource, ObjectStore } from '../../ports/objects.ts'
-import type { FetchClient } from '../../sdk/connection.ts'
+import type { ConnectionClient, ConnectionHandle, ConnectionKind } from '../../sdk/connection.ts'
 import type { Capabilities, Documents, Log, Objects } from '../../sdk/context.ts'
-import { systemClock } from '../../time.ts'
 import type { AskedHost } from '../tell-hosts.ts'
-import { version } from '../version.ts'
 import type { CapabilityCalls } from './calls.ts'
+import { connectionKinds, type OpenConnection } from './connection-kinds.ts'
 
-/** Connections of one process, opened at first use and shared: their limits per host hold for the process. */
+/** Connections of one process, opened at first use and shared: their limits hold for the process. */
 export class OpenConnections {
-  private readonly clients = new Map<string, Promise<ReturnType<typeof openFetch>>>()
-  private readonly opened = new Map<string, ReturnType<typeof openFetch>>()
+  private readonly connections = new Map<string, Promise<OpenConnection<ConnectionKind>>>()
+  private readonly opened = new Map<string, OpenConnection<ConnectionKind>>()
   private readonly settings: CapabilityCalls['connectionSettings']
 
   constructor(settings: CapabilityCalls['connectionSettings']) {
     this.settings = settings
   }
 
-  get(name: string, signal: AbortSignal): FetchClient {
-    return {
-      get: async (url, options) =>
-        (await this.open(name)).get(url, {
-          ...options,
-          signal: options?.signal ? AbortSignal.any([signal, options.signal]) : signal,
-        }),
-    }
+  get<Kind extends ConnectionKind>({ name, of }: ConnectionHandle<Kind>, signal: AbortSignal): ConnectionClient<Kind> {
+    const kind = Object.hasOwn(connectionKinds, of) ? connectionKinds[of] : undefined
+    if (kind) return kind.later(() => this.open(name, of) as Promise<OpenConnection<Kind>>, signal)
+    const known = Object.keys(connectionKinds).join(', ')
+    throw new SluiceError('USAGE', `connection ${name} is of kind ${JSON.stringify(of)}; there are ${known}`)
   }
 
   /** The hosts that this process asks, or has asked of late. */
   hosts(): AskedHost[] {
-    return [...this.opened].flatMap(([connection, client]) => client.hosts().map((host) => ({ connection, ...host })))
+    return [...this.opened].flatMap(([connection, open]) => open.hosts().map((host) => ({ connection, ...host })))
   }
 
   async close(): Promise<void> {
-    const open = await Promise.allSettled(this.clients.values())
-    await Promise.all(open.flatMap((client) => (client.status === 'fulfilled' ? [client.value.close()] : [])))
+    const open = await Promise.allSettled(this.connections.values())
+    await Promise.all(open.flatMap((one) => (one.status === 'fulfilled' ? [one.value.close()] : [])))
   }
 
-  private open(name: string) {
-    let client = this.clients.get(name)
-    if (!client) {
-      client = this.settings(name, 'fetch').then((settings) => {
-        const parsed = fetchSettings.safeParse(settings)
-        const parts = { clock: systemClock, random: Math.random, product: `sluice/${version}` }
-        if (parsed.success) return openFetch(parsed.data, parts)
-        const faults = parsed.error.issues.map((issue) => ({ where: issue.path.join('.'), message: issue.message }))
-        const detail = faults.map(({ where, message }) => `${where}: ${message}`).join('; ')
-        throw new SluiceError('CONFIGURATION', `connection ${name}: ${detail}`, { faults })
-      })
-      client.then(
-        (ready) => this.opened.set(name, ready),
-        () => this.clients.delete(name),
+  private open(name: string, of: ConnectionKind): Promise<OpenConnection<ConnectionKind>> {
+    const key = `${of} ${name}`
+    let connection = this.connections.get(key)
+    if (!connection) {
+      connection = this.settings(name, of).then(
+        (settings) => connectionKinds[of].open(name, settings) as OpenConnection<ConnectionKind>,
       )
-      this.clients.set(name, client)
+      connection.then(
+        (ready) => this.opened.set(name, ready),
+        () => this.connections.delete(key),
+      )
+      this.connections.set(key, connection)
     }
-    return client
+    return connection
   }
 }
 
@@ -80,7 +72,7 @@ export function capabilitiesOver(parts: CapabilityParts, signal: AbortSignal): C
     log: parts.log,
     objects: objectsOver(parts),
     documents: <Document extends object>(collection: string) => documentsOver(calls, collection) as Documents<Document>,
-    connection: ((handle) => parts.connections.get(handle.name, signal)) as Capabilities['connection'],
+    connection: (handle) => parts.connections.get(handle, signal),
     secret: (secret) => calls.secretText(typeof secret === 'string' ? secret : secret.name),
   }
 }

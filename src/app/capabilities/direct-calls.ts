@@ -1,6 +1,8 @@
 /** Capability calls answered by a process that holds the database. */
-import { type Connections, revealSettings } from '../../connectors/connections.ts'
+import { type ConnectionSettings, type Connections, revealSettings } from '../../connectors/connections.ts'
+import { canonicalName } from '../../connectors/names.ts'
 import type { Secrets } from '../../connectors/secrets.ts'
+import { SluiceError } from '../../errors.ts'
 import type { LineageWriter } from '../../observe/lineage.ts'
 import type { Database, Session } from '../../ports/database.ts'
 import type { ObjectStore } from '../../ports/objects.ts'
@@ -17,6 +19,10 @@ export interface DirectParts {
   readonly store: ObjectStore
   readonly connections: Connections
   readonly secrets: Secrets
+  /** Settings of the connection `warehouse`, where no others are configured; default: there is none. */
+  readonly warehouse?: () => Promise<ConnectionSettings>
+  /** Where attempts publish to; default: the topics in the database. */
+  readonly publish?: typeof append
   /** Under which name objects are claimed: the process, or the stream's shard. */
   readonly claimant: string
 }
@@ -40,7 +46,12 @@ export function directCalls(parts: DirectParts): CapabilityCalls {
     storedFields: async (collection, keys) => ({
       ...(await openDocuments<object>(db, objects, collection).stored(keys)),
     }),
-    connectionSettings: async (name, kind) => revealSettings(connections.get(name, kind), secrets),
+    async connectionSettings(name, kind) {
+      const ours = canonicalName(name) === 'warehouse' && !connections.names.includes('warehouse')
+      if (!ours || parts.warehouse === undefined) return revealSettings(connections.get(name, kind), secrets)
+      if (kind === 'postgres') return parts.warehouse()
+      throw new SluiceError('CONFIGURATION', `The connection "${name}" is of kind "postgres"; "${kind}" is needed here`)
+    },
     secretText: async (name) => secrets.get(name).reveal(),
   }
 }
@@ -76,7 +87,7 @@ export function attemptCalls(
       openDocuments<object>(fencedDb, objects, collection).put(name, document, { objects: named }),
     replaceDocument: (collection, name, revision, document, options) =>
       openDocuments<object>(fencedDb, objects, collection).replace(name, revision, document, options, tried),
-    publish: (topic, records) => fenced((session) => append(session, topic, records)),
+    publish: (topic, records) => fenced((session) => (parts.publish ?? append)(session, topic, records)),
     readStep: (name) => readCheckpoint(db, key, name),
     writeStep: (name, result) => fenced((session) => writeCheckpoint(session, key, name, result)),
     async readDataset(name, version) {

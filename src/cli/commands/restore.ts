@@ -19,6 +19,9 @@ export function addRestore(program: Command, context: CommandContext): void {
       const { restoreBackup } = await import('../../app/backup/restore.ts')
       const { openFiles } = await import('../../objects/files.ts')
       const { tryLock } = await import('../../postgres/kernel-lock.ts')
+      const { migrationFolders } = await import('../../app/app-migrations.ts')
+      const { projectSettings } = await import('../../app/build/build.ts')
+      const folders = migrationFolders(settings.projectDir, await projectSettings(settings))
       const bytes = statSync(file, { throwIfNoEntry: false })?.size ?? 0
       const bar = cli.progress('restore')
       let read = 0
@@ -42,6 +45,7 @@ export function addRestore(program: Command, context: CommandContext): void {
               head,
               manifest,
               database,
+              folders,
               store,
               versionsFolder,
               signal,
