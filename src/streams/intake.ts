@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { messageOf } from '../errors.ts'
 import type { Stream } from '../sdk/stream.ts'
+import type { Timer, TimerRecord } from '../sdk/timer.ts'
 import { type End, maxNameBytes, type Parsed } from './entry.ts'
 
 /** What is read of the topic or of the durable table. */
@@ -22,6 +23,7 @@ export type Intake = (received: Received) => Parsed
 export function intakeOf({ options }: Stream): Intake {
   const { schema } = options.from
   const { distinct, concurrency } = options
+  const keyOf = options.from.kind === 'timer' ? itemKey(options.from, options.key) : plainKey(options.key)
   return ({ offset, id, value, fault: unread }) => {
     const refused = (reason: string, detail: string): Parsed => {
       const fault: End = { kind: 'rejected', reason, detail }
@@ -40,7 +42,7 @@ export function intakeOf({ options }: Stream): Intake {
     try {
       const recordId = identityOf(options.id(record))
       asked = 'key'
-      const key = options.key === undefined ? null : nameOf(options.key(record))
+      const key = keyOf(record)
       asked = 'distinct'
       const again = typeof distinct === 'function' && !distinct(record)
       asked = 'concurrency.per'
@@ -52,7 +54,36 @@ export function intakeOf({ options }: Stream): Intake {
   }
 }
 
-const faultsOf = (issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[]): string =>
+type KeyOf = (record: unknown) => string | null
+
+const plainKey = (key: Stream['options']['key']): KeyOf =>
+  key === undefined ? () => null : (record) => nameOf(key(record))
+
+/** The key of a timer's record is its item's id, so that no two records of an item are in their steps at once. */
+function itemKey(timer: Timer, key: Stream['options']['key']): KeyOf {
+  return (record) => {
+    const id = itemId(timer, (record as TimerRecord<unknown>).item)
+    const given = key?.(record) ?? id
+    if (given !== id)
+      throw new TypeError(`of a timer's record it is the id of the item, "${id}", not ${JSON.stringify(given)}`)
+    return id
+  }
+}
+
+/** The id of a timer's item as text. @throws TypeError when it is none; whatever the author's function throws. */
+export function itemId(timer: Timer, item: unknown): string {
+  const id: unknown = timer.id(item)
+  const text = typeof id === 'number' && Number.isFinite(id) ? String(id) : id
+  if (typeof text === 'string' && text !== '' && !text.includes('\0') && Buffer.byteLength(text) <= maxNameBytes)
+    return text
+  throw new TypeError(
+    `${JSON.stringify(id)} is not an id; give a number, or text of 1 to 1,000 bytes without a zero byte`,
+  )
+}
+
+export const faultsOf = (
+  issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[],
+): string =>
   issues
     .slice(0, 5)
     .map(({ path, message }) => `/${path.map(String).join('/')}: ${message}`)
