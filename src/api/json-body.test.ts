@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { jsonFault } from './json-body.ts'
+import { unfitPart } from '../core/input-faults.ts'
+import { jsonFault, parseJson } from './json-body.ts'
 
 function depthOf(value: unknown): number {
   if (typeof value !== 'object' || value === null) return 0
@@ -49,4 +50,69 @@ it('finds a doubled name wherever it is put, and none where there is none', () =
       }
     }),
   )
+})
+
+/** JSON texts whose names and texts have colons, quotes, brackets and escapes, with blanks anywhere, and now and then a name twice. */
+const text = fc.constantFrom(
+  'a',
+  'b',
+  'c:',
+  ':',
+  'a"b',
+  '{',
+  '[',
+  'constructor',
+  '\\',
+  'é',
+  '\0',
+  '\ud800',
+  '__proto__',
+)
+const written = text.chain((one) =>
+  fc.constantFrom(JSON.stringify(one), JSON.stringify(one).replaceAll(':', '\\u003a').replace(/^"a/, '"\\u0061')),
+)
+const blank = fc.constantFrom('', '', ' ', '\n')
+const { json } = fc.letrec<{ json: string }>((tie) => ({
+  json: fc.oneof(
+    { depthSize: 'small' },
+    written,
+    fc.constantFrom('1', '-0.5', 'null', 'true', '9007199254740993', '1e400', '1e20'),
+    fc
+      .tuple(fc.array(tie('json'), { maxLength: 3 }), blank)
+      .map(([items, space]) => `[${items.join(`${space},`)}${space}]`),
+    fc
+      .tuple(fc.array(fc.tuple(written, blank, tie('json')), { maxLength: 4 }), blank)
+      .map(
+        ([fields, space]) =>
+          `{${fields.map(([name, gap, value]) => `${name}${gap}:${gap}${value}`).join(`,${space}`)}}`,
+      ),
+  ),
+}))
+
+const inexact = (value: unknown): boolean =>
+  typeof value === 'number'
+    ? !Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value))
+    : typeof value === 'object' && value !== null && Object.values(value).some(inexact)
+
+it('reads a body at a look as it does when it looks at every character', () => {
+  fc.assert(
+    fc.property(json, (body) => {
+      const fault = jsonFault(body, 4)
+      const reaches = /"__proto__"\s*:/.test(body)
+      const read = () => parseJson(Buffer.from(body), 4)
+      if (fault !== undefined || reaches) {
+        expect(read).toThrow()
+        return
+      }
+      const { value, suspect } = read()
+      expect(value).toEqual(JSON.parse(body))
+      if (!suspect) expect([unfitPart(value, ''), inexact(value)]).toEqual([undefined, false])
+    }),
+    { numRuns: 5_000 },
+  )
+})
+
+it('does not parse what is too deep before it has counted', () => {
+  const deep = Buffer.from('['.repeat(4_000_000) + ']'.repeat(4_000_000))
+  expect(() => parseJson(deep, 64)).toThrow('deeper than 64')
 })

@@ -11,8 +11,9 @@ import { pipeline } from 'node:stream/promises'
 import type { Client, QueryConfig, QueryResult } from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import { SluiceError } from '../errors.ts'
-import type { Session, Statement } from '../ports/database.ts'
+import type { PipelineStep, Session, Statement } from '../ports/database.ts'
 import { isConnectionFailure, nameConnectionFailure } from './connection-failure.ts'
+import { runPipeline } from './pipeline.ts'
 
 export interface Manners {
   /** Where the connection leads, for messages. */
@@ -130,6 +131,14 @@ export class Conversation implements Session {
         destroyConnection(this.#client, 'it could not roll back')
       })
       throw thrown
+    }
+  }
+
+  async pipeline(steps: readonly PipelineStep[]): Promise<void> {
+    try {
+      await answered(this.#client, this.#manners.answerTimeoutMs, runPipeline(this.#client, steps))
+    } catch (thrown) {
+      throw this.#named(thrown)
     }
   }
 

@@ -1,5 +1,5 @@
 import pg, { type Client, type PoolClient } from 'pg'
-import type { Database } from '../ports/database.ts'
+import type { PipelinedDatabase } from '../ports/database.ts'
 import { nameConnectionFailure } from './connection-failure.ts'
 import { type ConnectionOptions, clientConfig, placeOf } from './connection-options.ts'
 import { Conversation, destroyConnection } from './conversation.ts'
@@ -12,7 +12,7 @@ export interface DatabaseOptions extends ConnectionOptions {
   readonly idleTimeoutMs?: number
 }
 
-export interface PooledDatabase extends Database {
+export interface PooledDatabase extends PipelinedDatabase {
   /** Destroys every connection: what is under way fails with DATABASE_UNREACHABLE at once. New ones are opened when asked for. */
   abandon(): void
 }
@@ -74,6 +74,7 @@ export function openDatabase(options: DatabaseOptions): PooledDatabase {
     copyIn: (sql, rows) => converse((it) => it.copyIn(sql, rows)),
     copyOut: (sql, take) => converse((it) => it.copyOut(sql, take)),
     transaction: (work) => converse((it) => it.transaction(work)),
+    pipeline: (steps) => converse((it) => it.pipeline(steps)),
     listen: (channel, onNotify, onReconnect) =>
       listener.listen(channel, onNotify, onReconnect).catch((thrown: unknown) => {
         throw nameConnectionFailure(thrown, place)
