@@ -15,7 +15,7 @@ help:
 	@echo 'make build     the package as it is published, in dist/'
 	@echo 'make bench     the measurements of bench/'
 	@echo 'make chaos     kill parts of Sluice at random moments and count again (COUNT=200, SEED=n, SERVER=postgres15)'
-	@echo 'make services  what servers there are here for the tests that need one'
+	@echo 'make services  fetch Apache Kafka, and say which servers there are here for tests (REQUIRE_SERVICES=1: fail without)'
 	@echo 'make clean     stop, and remove state, builds and packages'
 
 # Not `npm ci`: it refuses a lock file without the optional packages of other platforms, which a mirror may not have.

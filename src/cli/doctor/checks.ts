@@ -6,10 +6,11 @@ import type { Version } from '../../app/build/build.ts'
 import { nearest } from '../../core/nearest.ts'
 import { messageOf } from '../../errors.ts'
 import type { Database } from '../../ports/database.ts'
-import { lookAtMigrations, lookAtServer, type Reached, reachDatabase } from './database.ts'
+import { lookAtMigrations, lookAtServer, lookAtTables, type Reached, reachDatabase } from './database.ts'
 import { type Built, buildProject, lookAtConnections } from './definitions.ts'
 import { type Finding, fail, ok, type Subject, type Told, warn } from './finding.ts'
 import { lookAtCatalogs, lookAtHome, lookAtLeftovers, lookAtLimits, lookAtSocket } from './home.ts'
+import { lookAtKafka, lookAtOffsetGaps } from './kafka.ts'
 import { lookAtObjects, lookAtPort, lookAtWork } from './running.ts'
 
 /** What checks stand on; made when the first of them asks for it. */
@@ -53,8 +54,27 @@ const checks: readonly Check[] = [
       return database === undefined ? told : lookAtServer(database, subject)
     },
   },
-  { name: 'migrations', look: inDatabase(lookAtMigrations) },
+  {
+    name: 'migrations',
+    look: async ({ built, reached, subject }) => {
+      const { database } = await reached()
+      if (database === undefined) return []
+      const { migrationFolders } = await import('../../app/app-migrations.ts')
+      return lookAtMigrations(
+        database,
+        migrationFolders(subject.config.projectDir, (await built()).version?.project ?? {}),
+      )
+    },
+  },
   { name: 'definitions', look: async ({ built }) => (await built()).told },
+  {
+    name: 'tables',
+    look: async (ground) => {
+      const { version } = await ground.built()
+      if (version === undefined) return []
+      return inTables((database) => lookAtTables(database, version.manifest.streams))(ground)
+    },
+  },
   {
     name: 'catalogs',
     look: async ({ built, subject }) => {
@@ -63,9 +83,11 @@ const checks: readonly Check[] = [
     },
   },
   { name: 'connections', look: async ({ built, subject }) => lookAtConnections(subject, (await built()).version) },
+  { name: 'kafka', look: async ({ built, subject }) => lookAtKafka(subject, (await built()).version) },
   { name: 'port', look: ({ subject }) => lookAtPort(subject) },
   { name: 'objects', look: inTables(lookAtObjects) },
   { name: 'work', look: inTables(lookAtWork) },
+  { name: 'offsets', look: inTables(lookAtOffsetGaps) },
 ]
 
 /** The findings of all checks, or of those named. */

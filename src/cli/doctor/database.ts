@@ -2,8 +2,10 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../../app/config.ts'
+import type { StreamManifest } from '../../core/manifest.ts'
 import { SluiceError } from '../../errors.ts'
 import type { Database } from '../../ports/database.ts'
+import type { MigrationFolder } from '../../store/migrate.ts'
 import type { ServerFacts } from '../../store/reading/server.ts'
 import { openPlatformDatabase } from '../platform-database.ts'
 import { databaseFault } from './database-faults.ts'
@@ -163,16 +165,39 @@ export function clockFault(skewMs: number): Told[] {
   return [seconds < 60 ? warn(detail, why, fix) : fail(detail, why, fix)]
 }
 
-export async function lookAtMigrations(database: Database): Promise<Told[]> {
+/** Whether the tables that streams fill are as the definitions say. */
+export async function lookAtTables(database: Database, streams: readonly StreamManifest[]): Promise<Told[]> {
+  const { tableFaults } = await import('../../store/table-catalogue.ts')
+  const told: Told[] = []
+  const tables = streams.flatMap(({ name, sink }) => (sink.kind === 'table' ? [{ name, sink }] : []))
+  for (const { name, sink } of tables) {
+    for (const fault of await tableFaults(database, sink)) {
+      const why = `the stream ${name} writes to it, and rests until it is mended`
+      told.push(
+        fail(`the table ${sink.table}: ${fault}`, why, 'mend it by a migration of its app, or correct the definition'),
+      )
+    }
+  }
+  return told.length > 0 || tables.length === 0 ? told : [ok(`${tables.length} tables of streams are as defined`)]
+}
+
+export async function lookAtMigrations(database: Database, folders: readonly MigrationFolder[]): Promise<Told[]> {
   const { migrationState } = await import('../../store/migrate.ts')
   try {
-    const { applied, pending } = await migrationState(database)
+    const { applied, pending } = await migrationState(database, folders)
     if (pending.length === 0) return [ok('the tables are those of this version')]
     if (applied === 0) return [ok('no tables yet; the first start makes them')]
     const fix = 'the next start applies them, and so does sluice migrate; take a sluice backup before'
-    return [warn(`${pending.length} migrations are not applied`, 'an older Sluice made the tables', fix)]
+    const why = pending.some(({ scope }) => scope === 'sluice')
+      ? 'an older Sluice made the tables'
+      : `new since the last start: ${pending.map(({ scope, name }) => `${scope}/${name}`).join(', ')}`
+    return [warn(`${pending.length} migrations are not applied`, why, fix)]
   } catch (thrown) {
     if (!(thrown instanceof SluiceError)) throw thrown
+    if (!/\bsluice\//.test(thrown.message)) {
+      const fix = 'put back the files that were applied, and change tables by a new one'
+      return [fail(thrown.message, "an app's migrations are not those that made its tables", fix)]
+    }
     const newer = /is newer than this Sluice/.test(thrown.message)
     const why = newer
       ? 'a newer Sluice has used this database'

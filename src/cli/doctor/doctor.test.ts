@@ -39,6 +39,7 @@ it('finds nothing wrong where nothing is', async () => {
     'definitions',
     'catalogs',
     'connections',
+    'kafka',
     'port',
     'objects',
     'work',
