@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type Command, Option } from 'commander'
 import type { Version } from '../../app/build/build.ts'
 import type { CommandManifest } from '../../core/manifest.ts'
-import { SluiceError } from '../../errors.ts'
+import { inOneLine, SluiceError } from '../../errors.ts'
 import { type JsonSchema, readValue } from '../parameters.ts'
 import {
   type CommandContext,
@@ -103,7 +103,7 @@ async function runContributed(
   const parsed = await command.options.options?.safeParseAsync(given)
   if (parsed && !parsed.success) {
     const faults = parsed.error.issues.map(({ path, message }) => ({ where: `--${path.join('.')}`, message }))
-    throw new SluiceError('USAGE', faults.map(({ where, message }) => `${where}: ${message}`).join('; '), { faults })
+    throw new SluiceError('USAGE', inOneLine(faults), { faults })
   }
   return command.options.run({
     args,

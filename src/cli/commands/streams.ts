@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { type Client, listAll } from '../client.ts'
 import { type CommandContext, does, withCommonOptions } from '../session.ts'
 import { table } from '../table.ts'
+import { addStreamOperations } from './stream-operations.ts'
 
 /** `received = pending + written + duplicate + filtered + rejected + dead`. */
 const ends = ['received', 'pending', 'written', 'duplicate', 'filtered', 'rejected', 'dead'] as const
@@ -38,6 +39,7 @@ export function addStreams(program: Command, context: CommandContext): void {
     cli.print(streamTable(items), { items })
     if (items.length === 0) cli.note('There are no streams')
   })
+  addStreamOperations(command, context)
 }
 
 const streamTable = (streams: readonly Stream[]): string =>

@@ -1,0 +1,68 @@
+/** `sluice streams pause|resume|drain|rewind|scale|operations` against the API itself. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it, onTestFinished } from 'vitest'
+import { testApi } from '../../test/test-api.ts'
+import { ensureShards } from '../store/shards.ts'
+import { ensureTopic } from '../store/topics.ts'
+import { Cli } from './cli.ts'
+import { runCli } from './run-cli.ts'
+
+async function world() {
+  const api = await testApi()
+  await ensureTopic(api.db, 'urls', 2)
+  await ensureShards(api.db, 'images', 'urls')
+  const { port } = new URL(await api.listen(0, '127.0.0.1'))
+  const home = await mkdtemp(join(tmpdir(), 'sluice-cli-operations-'))
+  onTestFinished(() => rm(home, { recursive: true }))
+  return async (...argv: string[]) => {
+    const told = { out: '', err: '' }
+    const cli = new Cli({ write: (some) => (told.out += some) }, { write: (some) => (told.err += some) })
+    const all = ['streams', ...argv, '--port', port, '--data', home]
+    return { code: await runCli(all, cli, new AbortController().signal), ...told }
+  }
+}
+
+it('pauses, drains until nothing is open, and resumes', async () => {
+  const run = await world()
+  expect(await run('pause', 'images', '--note', 'a move')).toMatchObject({ code: 0, out: 'images is paused now\n' })
+  expect((await run('pause', 'images')).out).toBe('images was paused already\n')
+  expect((await run('drain', 'images', '--wait')).out).toBe('images reads nothing more, and nothing of it is open\n')
+  expect(JSON.parse((await run('drain', 'images', '--wait', '--json')).out)).toEqual({
+    ...{ name: 'images', mode: 'draining', changed: false, open: 0 },
+  })
+  expect((await run('resume', 'images')).out).toBe('images goes on now\n')
+  const { out } = await run('operations', 'images')
+  expect(out.split('\n').map((line) => line.split(/ +/)[1])).toEqual(['ACT', 'resume', 'drain', 'pause', undefined])
+  expect(out).toContain('a move')
+})
+
+it('rewinds and scales', async () => {
+  const run = await world()
+  const { out } = await run('rewind', 'images', '--to', 'beginning')
+  expect(
+    out
+      .trimEnd()
+      .split('\n')
+      .map((line) => line.trim().split(/ {2,}/).join(' ')),
+  ).toEqual(['PARTITION FROM TO RECORDS AGAIN', '0 0 0 0', '1 0 0 0'])
+  expect((await run('rewind', 'images', '--to', '2026-03-28T12:00:00Z', '--partition', '1')).code).toBe(0)
+  expect((await run('scale', 'images', '--partitions', '3')).out).toBe('the topic urls has now 3 partitions\n')
+  expect((await run('scale', 'images', '--partitions', '3')).out).toBe('the topic urls has 3 partitions\n')
+})
+
+it.each([
+  [['pause'], 2, "missing required argument 'stream'"],
+  [['pause', 'nothing'], 2, 'There is no stream "nothing"'],
+  [['rewind', 'images'], 2, "required option '--to <place>' not specified"],
+  [['rewind', 'images', '--to', 'yesterday'], 2, 'an offset, a time such as 2026-03-28T12:00:00Z, or beginning'],
+  [['rewind', 'images', '--to', '0', '--partition', '9'], 2, 'images has no partition 9'],
+  [['scale', 'images', '--partitions', '0'], 2, 'a whole number from 1 to 256'],
+  [['scale', 'images', '--partitions', '1'], 1, 'none is ever taken away'],
+])('streams %j ends with %i and says what is allowed', async (argv, code, said) => {
+  const run = await world()
+  const done = await run(...argv)
+  expect([done.code, done.out]).toEqual([code, ''])
+  expect(done.err).toContain(said)
+})
