@@ -18,17 +18,24 @@ export interface Asked {
   /** Ends the exchange with its reason, which must be a SluiceError. */
   readonly signal: AbortSignal
   /** The final head has come. */
-  readonly onHead: () => void
+  readonly onHead: (head: Head) => void
+  /** Takes the body, so that what came of one that did not end well is there too. */
+  readonly body?: Body
+  /** Nothing follows on this connection. */
+  readonly last?: boolean
 }
 
-export interface Exchanged {
+export interface Head {
   readonly status: number
   readonly headers: IncomingHttpHeaders
+  /** `performance.now()` when it was there. */
+  readonly firstByteAt: number
+}
+
+export interface Exchanged extends Head {
   /** As sent; of a redirect what was read of it. */
   readonly body: Buffer
   readonly opening: Opening
-  /** `performance.now()` when the head was there. */
-  readonly firstByteAt: number
 }
 
 /**
@@ -58,7 +65,7 @@ export function exchange(connection: Connection, asked: Asked): Promise<Exchange
     asked.signal.addEventListener('abort', abort, { once: true })
     connection.opening = alreadyOpen
     client.dispatch(
-      { path: asked.path, method: 'GET', headers: asked.headers },
+      { path: asked.path, method: 'GET', headers: asked.headers, ...(asked.last ? { reset: true } : {}) },
       new Answering(connection, asked, pace, {
         give,
         fail,
@@ -88,18 +95,19 @@ interface Outcome {
 class Answering implements Dispatcher.DispatchHandler {
   readonly #connection: Connection
   readonly #maxBytes: number
-  readonly #onHead: () => void
+  readonly #onHead: Asked['onHead']
   readonly #pace: Pace
   readonly #outcome: Outcome
-  #body = new Body()
+  #body: Body
   #informational = 0
   #redirects = false
   #status = 0
   #headers: IncomingHttpHeaders = {}
   #firstByteAt = 0
 
-  constructor(connection: Connection, { maxBytes, onHead }: Asked, pace: Pace, outcome: Outcome) {
+  constructor(connection: Connection, { maxBytes, onHead, body }: Asked, pace: Pace, outcome: Outcome) {
     this.#connection = connection
+    this.#body = body ?? new Body()
     this.#maxBytes = maxBytes
     this.#onHead = onHead
     this.#pace = pace
@@ -120,7 +128,7 @@ class Answering implements Dispatcher.DispatchHandler {
     this.#headers = headers
     this.#firstByteAt = performance.now()
     this.#redirects = redirectLocation(status, headers) !== undefined
-    this.#onHead()
+    this.#onHead({ status, headers, firstByteAt: this.#firstByteAt })
     this.#pace.start()
     const coding = headers['transfer-encoding']
     const announced = Number(headers['content-length'])
@@ -136,8 +144,10 @@ class Answering implements Dispatcher.DispatchHandler {
     this.#pace.came(chunk.length)
     const bytes = this.#body.bytes + chunk.length
     if (this.#redirects && bytes > redirectBytes) this.#outcome.giveEarly(this.#exchanged())
-    else if (bytes > this.#maxBytes && !this.#redirects) this.#tooLarge(`${bytes} bytes so far`)
-    else this.#body.add(chunk)
+    else if (bytes > this.#maxBytes && !this.#redirects) {
+      this.#body.add(chunk.subarray(0, this.#maxBytes - this.#body.bytes))
+      this.#tooLarge(`${bytes} bytes so far`)
+    } else this.#body.add(chunk)
   }
 
   onResponseEnd(): void {

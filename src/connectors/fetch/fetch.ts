@@ -11,16 +11,20 @@
  *    credentials that a redirect could carry away. No proxy is ever asked, whatever the environment says.
  */
 import { SluiceError } from '../../errors.ts'
+import type { FetchCheck, FetchCheckOptions } from '../../sdk/fetch-check.ts'
 import { type Clock, parseDuration } from '../../time.ts'
 import { parseAllow, parseTarget } from './address-guard.ts'
+import { checkSite } from './check.ts'
 import { Deadline } from './deadline.ts'
 import { decoded } from './decode.ts'
 import { type Exchanged, exchange } from './exchange.ts'
 import { FetchFailure } from './fetch-failure.ts'
 import { firstHop, type Hop, nextHop, one, redirectLocation } from './hop.ts'
 import { type HostState, Hosts, type Place } from './hosts.ts'
+import { type KeptHeader, keptOf } from './kept-headers.ts'
 import type { LeastPace } from './pace.ts'
 import { alreadyOpen, type Connection, PinnedConnections } from './pinned-connections.ts'
+import { Redirects } from './redirects.ts'
 import { dnsLookup, type HostLookup } from './resolve-host.ts'
 import { parseRetryAfter } from './retry-after.ts'
 import { parseRewriteRules, type RewriteRule } from './rewrite.ts'
@@ -47,14 +51,6 @@ export interface FetchTimings {
   readonly firstByteMs: number
   readonly totalMs: number
 }
-
-export type KeptHeader =
-  | 'content-type'
-  | 'content-length'
-  | 'content-encoding'
-  | 'etag'
-  | 'last-modified'
-  | 'cache-control'
 
 export interface FetchResult {
   readonly status: number
@@ -87,6 +83,11 @@ export interface FetchClient {
    * with its class: dns, refused, tls, timeout, reset, truncated, protocol, redirect-loop, circuit-open).
    */
   get(url: string, request?: FetchRequest): Promise<FetchResult>
+  /**
+   * Whether a site answers: a result always, see `FetchCheck`. Of another turn, rate, rest or circuit it knows nothing.
+   * @throws SluiceError CANCELLED; INVALID_INPUT for options.
+   */
+  check(url: string, options?: FetchCheckOptions): Promise<FetchCheck>
   /** The hosts that are remembered (at most 4,096), as they stand in this process. */
   hosts(): HostState[]
   /** Ends what is in flight or waiting with CANCELLED and closes every connection. */
@@ -125,7 +126,24 @@ class PinnedFetch implements FetchClient {
     this.#hosts = new Hosts({ policy: hostPolicy(settings), clock, random })
   }
 
-  async get(url: string, request: FetchRequest = {}): Promise<FetchResult> {
+  get(url: string, request: FetchRequest = {}): Promise<FetchResult> {
+    return this.#within(request, this.#timeoutMs, (deadline) =>
+      this.#follow(firstHop(parseTarget(url), this.#rules), request, deadline),
+    )
+  }
+
+  check(url: string, options: FetchCheckOptions = {}): Promise<FetchCheck> {
+    const ownMs = options.timeout === undefined ? this.#timeoutMs : parseDuration(options.timeout)
+    return this.#within(options, Math.min(ownMs, this.#timeoutMs), (deadline) =>
+      checkSite(url, {
+        ...{ connections: this.#connections, rules: this.#rules, headers: this.#headers(options) },
+        ...{ maxBytes: this.#settings.maxBytes, checkedAt: this.#clock.now(), deadline },
+        maxRedirects: options.redirects === false ? 0 : this.#settings.maxRedirects,
+      }),
+    )
+  }
+
+  async #within<T>(request: FetchRequest, timeoutMs: number, work: (deadline: Deadline) => Promise<T>): Promise<T> {
     if (request.accept !== undefined && !/^[\x20-\x7e]{1,256}$/.test(request.accept)) {
       throw new SluiceError('INVALID_INPUT', 'accept must be 1 to 256 characters of printable ASCII')
     }
@@ -134,14 +152,18 @@ class PinnedFetch implements FetchClient {
     if (this.#closed || request.signal?.aborted) cancel()
     request.signal?.addEventListener('abort', cancel, { once: true })
     this.#underWay.add(stop)
-    const deadline = new Deadline(this.#timeoutMs, stop)
+    const deadline = new Deadline(timeoutMs, stop)
     try {
-      return await this.#follow(firstHop(parseTarget(url), this.#rules), request, deadline)
+      return await work(deadline)
     } finally {
       deadline.rest()
       this.#underWay.delete(stop)
       request.signal?.removeEventListener('abort', cancel)
     }
+  }
+
+  #headers({ accept = '*/*' }: FetchRequest): Record<string, string> {
+    return { 'user-agent': this.#userAgent, accept, 'accept-encoding': 'identity' }
   }
 
   hosts(): HostState[] {
@@ -156,7 +178,7 @@ class PinnedFetch implements FetchClient {
 
   async #follow(first: Hop, request: FetchRequest, deadline: Deadline): Promise<FetchResult> {
     const spent = { dnsMs: 0, connectMs: 0, tlsMs: 0 }
-    const been = [first.asked.href]
+    const redirects = new Redirects(first.asked, this.#settings.maxRedirects)
     let hop = first
     for (;;) {
       const answer = await this.#ask(hop, request, deadline)
@@ -164,17 +186,9 @@ class PinnedFetch implements FetchClient {
       spent.connectMs += answer.opening.connectMs
       spent.tlsMs += answer.opening.tlsMs
       const location = redirectLocation(answer.status, answer.headers)
-      if (location === undefined) return await this.#result(hop, answer, been.length - 1, spent, deadline)
+      if (location === undefined) return await this.#result(hop, answer, redirects.followed, spent, deadline)
       hop = nextHop(hop, location, this.#rules)
-      const target = hop.asked.href
-      if (been.includes(target)) {
-        throw new FetchFailure('redirect-loop', `a redirect back to ${target.slice(0, 200)}`)
-      }
-      if (been.length > this.#settings.maxRedirects) {
-        const most = this.#settings.maxRedirects
-        throw new FetchFailure('redirect-loop', `more than ${most} redirects, the last to ${target.slice(0, 200)}`)
-      }
-      been.push(target)
+      redirects.follow(hop.asked)
     }
   }
 
@@ -206,7 +220,7 @@ class PinnedFetch implements FetchClient {
   ): Promise<Exchanged> {
     const asked = {
       path: hop.actual.pathname + hop.actual.search,
-      headers: { 'user-agent': this.#userAgent, accept: request.accept ?? '*/*', 'accept-encoding': 'identity' },
+      headers: this.#headers(request),
       maxBytes: this.#settings.maxBytes,
       leastPace: this.#leastPace,
       signal: deadline.signal,
@@ -270,22 +284,4 @@ function hostPolicy({ perHost, ratePerHost, maxWait, circuit }: FetchSettings) {
     },
     patienceMs: parseDuration(circuit.patience),
   }
-}
-
-const keptHeaders: readonly KeptHeader[] = [
-  'content-type',
-  'content-length',
-  'content-encoding',
-  'etag',
-  'last-modified',
-  'cache-control',
-]
-
-function keptOf(headers: Exchanged['headers']): FetchResult['headers'] {
-  const kept: Partial<Record<KeptHeader, string>> = {}
-  for (const name of keptHeaders) {
-    const value = one(headers[name])
-    if (value !== undefined) kept[name] = value
-  }
-  return kept
 }

@@ -8,8 +8,10 @@
  */
 import { isIP, type Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
+import { TLSSocket } from 'node:tls'
 import { buildConnector, Client } from 'undici'
 import { type AddressPolicy, admitAddresses, admitPort, hostPort } from './address-guard.ts'
+import { certificateEnd } from './certificate-end.ts'
 import { FetchFailure } from './fetch-failure.ts'
 import { type HostLookup, lookupFault } from './resolve-host.ts'
 
@@ -19,6 +21,8 @@ const keepAliveMs = 4_000
 const connectTimeoutMs = 10_000
 /** Larger heads are refused. */
 const maxHeaderBytes = 32 * 1024
+/** The key of connections that nobody takes again. */
+const fresh = 'fresh'
 /** Addresses of one host that are tried. */
 const maxTried = 8
 
@@ -34,6 +38,10 @@ export interface Connection {
   readonly key: string
   /** Of the latest opening; whoever uses the connection sets it back to `alreadyOpen`. */
   opening: Opening
+  /** Of an opening that failed too: the phases that it came through. */
+  phases: Partial<Opening>
+  /** When the certificate that was shown ends, also of one that was refused: milliseconds since the epoch. */
+  certificateEndsAt: number | undefined
   /** The latest; it may not be open yet. */
   socket: Socket | undefined
 }
@@ -62,6 +70,11 @@ export class PinnedConnections {
       return idle
     }
     return this.#create(url, admitted, key)
+  }
+
+  /** One that was never used, to be dropped after its exchange. */
+  fresh(url: URL, admitted: boolean): Connection {
+    return this.#create(url, admitted, fresh)
   }
 
   /** For one whose exchange ended well. */
@@ -98,7 +111,10 @@ export class PinnedConnections {
       headersTimeout: 0,
       bodyTimeout: 0,
     })
-    const connection: Connection = { client, key, opening: alreadyOpen, socket: undefined }
+    const connection: Connection = {
+      ...{ client, key, opening: alreadyOpen, phases: {} },
+      ...{ certificateEndsAt: undefined, socket: undefined },
+    }
     client.on('disconnect', () => {
       if (this.#idle.has(connection)) this.drop(connection)
     })
@@ -120,6 +136,7 @@ export class PinnedConnections {
           return callback(new Error('the fetch ended while its name was looked up'), null)
         const resolved = performance.now()
         let connected = resolved
+        connection.phases = { dnsMs: resolved - asked }
         const connect = buildConnector({
           allowH2: false,
           timeout: connectTimeoutMs,
@@ -137,12 +154,21 @@ export class PinnedConnections {
         const socket = connect(options, (...outcome: Parameters<buildConnector.Callback>) => {
           const { dnsMs, ready } = { dnsMs: resolved - asked, ready: performance.now() }
           connection.opening = { dnsMs, connectMs: connected - resolved, tlsMs: ready - connected }
+          if (outcome[1]) connection.phases = connection.opening
           callback(...outcome)
         })
-        connection.socket = socket as unknown as Socket
-        connection.socket.once('connect', () => {
+        const opened = socket as unknown as Socket
+        connection.socket = opened
+        opened.once('connect', () => {
           connected = performance.now()
+          connection.phases = { ...connection.phases, connectMs: connected - resolved }
         })
+        // before the certificate is judged, which destroys the socket of one that is refused
+        if (connection.key === fresh && opened instanceof TLSSocket) {
+          opened.prependOnceListener('secure', () => {
+            connection.certificateEndsAt = certificateEnd(opened)
+          })
+        }
       },
       (error: Error) => callback(error, null),
     )

@@ -66,9 +66,9 @@ const stuckStatement = statement<Stuck>(
      where state in ('queued', 'running') and created_at < sluice.sluice_now() - interval '1 minute'
        and not exists (select from sluice.nodes n where n.id = r.node_id and n.lease_until > sluice.sluice_now() - interval '1 minute'))::int
       as "orphanRuns",
-    (select count(*) from sluice.shards s join sluice.topic_partitions p on p.topic = s.topic and p.partition = s.partition
+    (select count(*) from sluice.shards s left join sluice.topic_partitions p on p.topic = s.topic and p.partition = s.partition
      where (s.holder is null or s.lease_until < sluice.sluice_now() - interval '1 minute')
-       and (p.next_offset > s.committed_offset or exists (
+       and (coalesce(p.next_offset, s.source_end, 0) > s.committed_offset or s.items > 0 or exists (
          select from sluice.stream_waiting w where w.stream = s.stream and w.partition = s.partition and w.state <> 'dead')))::int
       as "orphanShards",
     array(select stream || ': ' || count(*) from sluice.stream_waiting where state = 'dead' group by stream order by count(*) desc limit 10)
