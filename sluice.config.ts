@@ -8,5 +8,8 @@ export default defineConfig({
      * `sluice/<version>`; give a `contact` of yours (`https://...` or `mailto:...`) before you ask strangers.
      */
     web: { kind: 'fetch', timeout: '60s' },
+    /** Who asks the sites of the availability monitor. Sites of your own network: name them in `allow`. */
+    checks: { kind: 'fetch', timeout: '30s', maxBytes: 1_048_576, maxRedirects: 10 },
   },
+  migrations: { stats: 'apps/stats/migrations', availability: 'apps/availability/migrations' },
 })

@@ -1,8 +1,9 @@
 /**
  * `make bench`: prints Markdown tables. `npm run -s bench -- tasks light --rounds 5` chooses, `--json` prints the figures of
- * those that have some for programs. What takes a quarter of an hour (`memory --pictures 100000`, `history --tasks 1000000`)
- * or waits for the minute (`plans`) is not part of the rest. This machine's figures are in RESULTS.md; only ratios of one
- * run are worth comparing.
+ * those that have some for programs. What takes a quarter of an hour (`memory --pictures 100000`, `history --tasks 1000000`,
+ * `records --records 10000000`) or minutes (`status --results 2000000`) or waits for the minute (`plans`, `probes --seconds 75`) or needs what `make services` fetches
+ * (`kafka --messages 300000`) is not part of the rest. This
+ * machine's figures are in RESULTS.md; only ratios of one run are worth comparing.
  */
 import { arch, availableParallelism, loadavg, platform, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -18,6 +19,10 @@ const { positionals, values } = parseArgs({
     plans: { type: 'string', default: '1000' },
     rates: { type: 'string', default: '50,200' },
     tasks: { type: 'string', default: '1000000' },
+    seconds: { type: 'string', default: '75' },
+    records: { type: 'string', default: '1000000' },
+    messages: { type: 'string', default: '300000' },
+    results: { type: 'string', default: '2000000' },
   },
 })
 const numbers = (text: string) => text.split(',').map(Number)
@@ -33,9 +38,14 @@ const benches: Readonly<Record<string, () => Promise<string | Report>>> = {
   backfill: async () => (await import('./backfill.ts')).benchBackfill(rounds),
   startup: async () => (await import('./startup.ts')).benchStartup(rounds),
   images: async () => (await import('./images.ts')).benchImages(rounds),
+  ingest: async () => (await import('./ingest.ts')).benchIngest(rounds),
+  probes: async () => (await import('./probes.ts')).benchProbes(Number(values.seconds)),
+  kafka: async () => (await import('./kafka.ts')).benchKafka(rounds, Number(values.messages)),
+  records: async () => (await import('./records.ts')).benchRecords(Number(values.records)),
+  status: async () => (await import('./status.ts')).benchStatus(rounds, Number(values.results)),
   memory: async () => (await import('./memory.ts')).benchMemory(Number(values.pictures)),
 }
-const usual = ['tasks', 'light', 'latency', 'fan', 'backfill', 'startup', 'images']
+const usual = ['tasks', 'light', 'latency', 'fan', 'backfill', 'startup', 'images', 'ingest']
 
 const names = positionals.length > 0 ? positionals : usual
 const unknown = names.find((name) => !(name in benches))

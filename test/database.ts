@@ -18,7 +18,7 @@ export interface TestDatabase {
 }
 
 export interface TestDatabaseOptions {
-  /** Migrations of apps that it has besides ours. */
+  /** Migrations of apps that it has besides ours; for their login see `src/store/app-login.ts`. */
   readonly apps?: readonly MigrationFolder[]
   /** False for an empty database. */
   readonly migrated?: boolean
@@ -52,6 +52,8 @@ export async function testDatabase(wishes: TestDatabaseOptions = {}): Promise<Te
     drop: async () => {
       await db.close()
       await administer(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)
+      // Where a test made the login of apps, which belongs to the server.
+      await administer(`DROP ROLE IF EXISTS sluice_apps_${name}`)
     },
   }
 }

@@ -1,7 +1,7 @@
 /**
  * One place for the PostgreSQL of a test run. The server is started by the first test that asks for a database
  * (`database.ts`), so runs of pure tests pay nothing, and is stopped here at the end. Runs that were killed leave theirs
- * behind; the next run stops it.
+ * behind; the next run stops it. The same goes for the broker of Kafka, which ends with this process however that ends.
  */
 import { existsSync } from 'node:fs'
 import { access, constants, mkdtemp, readdir, rm, statfs } from 'node:fs/promises'
@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
 import { startEmbedded } from '../src/postgres/embedded.ts'
 import { tryLock } from '../src/postgres/kernel-lock.ts'
+import { hostSharedBroker } from './services/shared-broker.ts'
 
 export interface TestServer {
   /** A server of the developer's, from SLUICE_TEST_DATABASE_URL. */
@@ -21,6 +22,8 @@ export interface TestServer {
 declare module 'vitest' {
   interface ProvidedContext {
     testServer: TestServer
+    /** Where the broker of the run is asked for. */
+    kafkaSocket: string
   }
 }
 
@@ -36,7 +39,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const home = await mkdtemp(join(memory ?? tmpdir(), prefix))
   const release = tryLock(lockIn(home), 'exclusive')
   project.provide('testServer', { url: process.env.SLUICE_TEST_DATABASE_URL, home })
+  const socket = join(home, 'kafka.sock')
+  project.provide('kafkaSocket', socket)
+  const broker = await hostSharedBroker(socket)
   return async () => {
+    await broker.stop()
     release?.()
     await removeHome(home)
   }

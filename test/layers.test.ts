@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import {
   ambientBreaches,
   appBreaches,
+  builtSqlBreaches,
   environmentBreaches,
   type Files,
   importCycles,
@@ -185,6 +186,26 @@ rule('time and randomness', ambientBreaches, {
     [{ 'src/core/a.ts': 'const now = Date.now' }, [usesAmbient('src/core/a.ts', 'Date.now')]],
     [{ 'src/engine/a.ts': 'Math.random()' }, [usesAmbient('src/engine/a.ts', 'Math.random')]],
     [{ 'src/store/a.ts': 'new Date()' }, [usesAmbient('src/store/a.ts', 'new Date()')]],
+  ],
+})
+
+/** In the text of a file: a part of a template. */
+const part = ['$', '{part}'].join('')
+
+rule('whole SQL', builtSqlBreaches, {
+  right: {
+    'src/store/runs.ts': `\`select 1 from sluice.runs where 'a?' = $1\`; \`no ${part}\``,
+    'src/store/table-sql.ts': `\`insert into ${part} values (1)\``,
+    'src/connectors/a.ts': `\`select 1 from ${part} where true\``,
+  },
+  wrong: [
+    [
+      { 'src/store/a.ts': `\`select id from ${part} where id = 1\`; \`delete from sluice.${part}\`` },
+      [
+        'src/store/a.ts puts SQL together: delete from sluice.?',
+        'src/store/a.ts puts SQL together: select id from ? where id = 1',
+      ],
+    ],
   ],
 })
 

@@ -39,7 +39,7 @@ type Seeds = typeof import('./simulation/seeds.ts')
 async function played(address: string): Promise<string | null> {
   try {
     const { playSeeds } = (await import(`${own}/test/simulation/seeds.ts${address}`)) as Seeds
-    const [failure] = await playSeeds({ from: 1, seeds })
+    const [failure] = await playSeeds({ from: 1, seeds }, 1, ['runs'])
     return failure === undefined ? null : `seed ${failure.seed}: ${failure.message.split('\n')[0]}`
   } catch (error) {
     // It cannot even be loaded: that would prove nothing.

@@ -11,6 +11,7 @@ import { acquire, ensureShards, type HeldShard } from '../src/store/shards.ts'
 import { append, type NewRecord } from '../src/store/topics.ts'
 import type { ShardLimits } from '../src/streams/limits.ts'
 import { Shard } from '../src/streams/shard.ts'
+import type { StreamAdapters } from '../src/streams/streams.ts'
 import { systemClock } from '../src/time.ts'
 import { type TestDatabase, testDatabase } from './database.ts'
 import { type Breach, breaches, type CheckOptions, Memory } from './invariants/check.ts'
@@ -52,6 +53,8 @@ export interface OpenOptions {
   readonly objects?: DocumentObjects
   readonly capabilities?: (signal: AbortSignal) => Capabilities
   readonly sink?: Sink
+  /** Default: those of the database. */
+  readonly adapters?: StreamAdapters
 }
 
 export class StreamWorld {
@@ -81,8 +84,9 @@ export class StreamWorld {
     return this.#test.options
   }
 
-  async make(stream: Stream): Promise<void> {
-    await ensureShards(this.db, stream.name, stream.options.from.name, await builtIn(this.db).ensure(stream))
+  async make(stream: Stream, adapters = builtIn(this.db)): Promise<void> {
+    const { source, partitions, first } = await adapters.ensure(stream)
+    await ensureShards(this.db, stream.name, source, partitions, first)
   }
 
   publish(topic: string, records: readonly NewRecord[]) {
@@ -102,11 +106,12 @@ export class StreamWorld {
   }
 
   /** Takes shards whoever holds them: as if every lease had lapsed. */
-  async take(stream: Stream): Promise<HeldShard[]> {
+  async take(stream: Stream, adapters = builtIn(this.db)): Promise<HeldShard[]> {
     await this.db.execute(lapseStatement, [stream.name])
     const taken: HeldShard[] = []
     // A shard whose former holder is committing at this moment is passed over.
-    while (taken.length < stream.options.from.partitions) {
+    const { partitions } = await adapters.ensure(stream)
+    while (taken.length < partitions) {
       taken.push(...(await acquire(this.db, [stream.name], randomUUID(), 60_000, 1_000)))
     }
     return taken
@@ -114,13 +119,13 @@ export class StreamWorld {
 
   /** Opens every shard of a stream; those that were open before become zombies, unless they were dropped. */
   async openShards(stream: Stream, options: OpenOptions = {}): Promise<Shard[]> {
-    await this.make(stream)
-    return (await this.take(stream)).map((held) => this.openShard(stream, held, options))
+    await this.make(stream, options.adapters)
+    return (await this.take(stream, options.adapters)).map((held) => this.openShard(stream, held, options))
   }
 
   openShard(stream: Stream, held: HeldShard, options: OpenOptions = {}): Shard {
     const database = options.database ?? this.db
-    const adapters = streamAdapters({ db: database, objects: options.objects ?? noObjects })
+    const { adapters = streamAdapters({ db: database, objects: options.objects ?? noObjects }) } = options
     const shard = new Shard({
       database,
       stream,
@@ -176,7 +181,7 @@ const lapseStatement = statement(
 )
 
 /**
- * Every offset of every batch, with where the rows that the ledger has of it leave it: each row adds one where it
+ * Every offset of every batch (of a source that leaves gaps: every one that left a row), with where the rows that the ledger has of it leave it: each row adds one where it
  * leads to, and takes one from where it came. Not the row with the last time: a record can die and be replayed within
  * one millisecond. A record without rows is written or filtered.
  */
@@ -187,7 +192,16 @@ const endsStatement = statement<{ offset: number; partition: number; outcome: st
       select from sluice.documents d where d.stream = b.stream and d.partition = b.partition and d."offset" = o."offset"
     ) then 'written' else 'filtered' end) as outcome, r.reason
   from sluice.ledger_batches b
-  cross join lateral generate_series(b.from_offset, b.to_offset - 1) as o ("offset")
+  join sluice.shards s on s.stream = b.stream and s.partition = b.partition
+  cross join lateral (
+    select generate_series(b.from_offset, b.to_offset - 1) as "offset" where s.topic not like '%:%'
+    union
+    select d."offset" from sluice.documents d
+    where s.topic like '%:%' and d.stream = b.stream and d.partition = b.partition and d."offset" >= b.from_offset and d."offset" < b.to_offset
+    union
+    select l."offset" from sluice.ledger_records l
+    where s.topic like '%:%' and l.stream = b.stream and l.partition = b.partition and l."offset" >= b.from_offset and l."offset" < b.to_offset
+  ) as o
   left join lateral (
     select s.state as outcome, (array_agg(l.reason order by l.at desc) filter (where s.step > 0))[1] as reason
     from sluice.ledger_records l, lateral (values (l.outcome, 1), (l.was, -1)) as s (state, step)

@@ -53,6 +53,7 @@ export const testManifest: Manifest = {
       name: 'images',
       file: 'workflows/images.ts',
       topic: 'urls',
+      source: { kind: 'topic', name: 'urls' },
       steps: ['fetch'],
       sink: { kind: 'documents', collection: 'images', key: 'sha256' },
     },

@@ -117,6 +117,12 @@ it('are what the OpenAPI document says, field by field', async () => {
       '/api/v1/streams/images/dead-letters/replay',
       { ids: ['r1', 'r9'] },
     ],
+    ['POST /api/v1/streams/{name}/pause', '/api/v1/streams/images/pause', { by: 'ada', note: 'a move' }],
+    ['POST /api/v1/streams/{name}/drain', '/api/v1/streams/images/drain'],
+    ['POST /api/v1/streams/{name}/resume', '/api/v1/streams/images/resume'],
+    ['POST /api/v1/streams/{name}/rewind', '/api/v1/streams/images/rewind', { beginning: true }],
+    ['POST /api/v1/streams/{name}/scale', '/api/v1/streams/images/scale', { partitions: 2 }],
+    ['GET /api/v1/streams/{name}/operations', '/api/v1/streams/images/operations'],
   ]
   for (const [operation, url, payload] of requests) {
     const [method, path] = operation.split(' ') as ['GET', string]

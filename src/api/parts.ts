@@ -1,8 +1,10 @@
 /** What the API is made of; given to it by the composition. */
 import type { Manifest, WorkflowManifest } from '../core/manifest.ts'
 import type { Database } from '../ports/database.ts'
+import type { IngestPoint } from '../ports/ingest.ts'
 import type { Capabilities, Log } from '../sdk/context.ts'
 import type { Endpoint } from '../sdk/endpoint.ts'
+import type { Metrics } from '../sdk/metrics.ts'
 import type { Clock } from '../time.ts'
 import type { HttpLimits } from './http-limits.ts'
 
@@ -28,6 +30,10 @@ export interface ApiParts {
   manifest(): Manifest
   /** What definition files contribute, with the file that each came from. */
   readonly endpoints: readonly { readonly endpoint: Endpoint; readonly file: string }[]
+  /** Streams that are fed by HTTP, with the file that each came from. */
+  readonly ingest?: readonly { readonly point: IngestPoint; readonly file: string }[]
+  /** What definition files add to `/metrics`. */
+  readonly metrics?: readonly Metrics[]
   capabilities(signal: AbortSignal): Capabilities
   /**
    * Inserts a run and tells the engines. `params` fits the schema of the workflow.

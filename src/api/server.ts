@@ -16,6 +16,7 @@ import { contributedRoutes } from './contributed.ts'
 import { docsRoutes } from './docs.ts'
 import { isLoopbackHost, refusalOf, securityHeaders } from './guard.ts'
 import { defaultHttpLimits, type HttpLimits } from './http-limits.ts'
+import { ingestOf, mountIngest } from './ingest.ts'
 import { readJsonBodies } from './json-body.ts'
 import { methodTable } from './method-table.ts'
 import { openApiDocument } from './open-api.ts'
@@ -33,6 +34,7 @@ import { hostRoutes } from './routes/hosts.ts'
 import { limitRoutes } from './routes/limits.ts'
 import { lineageRoutes } from './routes/lineage.ts'
 import { logRoutes } from './routes/logs.ts'
+import { metricsRoutes } from './routes/metrics.ts'
 import { planRoutes } from './routes/plans.ts'
 import { runRoutes } from './routes/runs.ts'
 import { streamRoutes } from './routes/streams.ts'
@@ -62,6 +64,7 @@ export async function openApi(parts: ApiParts): Promise<Api> {
   const context = openContext(parts, tails)
   const platform = [
     ...healthRoutes(context),
+    ...metricsRoutes(context),
     ...docsRoutes(() => document()),
     ...workflowRoutes(context, () => contributed.faults),
     ...planRoutes(context),
@@ -79,7 +82,9 @@ export async function openApi(parts: ApiParts): Promise<Api> {
     ...lineageRoutes(context),
   ]
   const contributed = contributedRoutes(context, platform)
-  const routes = [...platform, ...contributed.routes]
+  const ingest = ingestOf(parts, platform, contributed.routes)
+  const mounted = [...platform, ...contributed.routes]
+  const routes = [...mounted, ...ingest.routes]
   let made: object | undefined
   const document = (): object => {
     made ??= openApiDocument(routes, parts.version)
@@ -88,12 +93,13 @@ export async function openApi(parts: ApiParts): Promise<Api> {
 
   const app = createServer(limits, parts)
   guard(app, parts, methodTable(routes))
-  for (const route of routes) mount(app, route, closing.signal)
+  for (const route of mounted) mount(app, route, closing.signal)
+  for (const point of ingest.points) mountIngest(app, point, limits.jsonDepth)
   await app.ready()
 
   return {
     app,
-    faults: contributed.faults,
+    faults: [...contributed.faults, ...ingest.faults],
     listen: (port, host = '127.0.0.1') => listen(app, port, host),
     close: () => close(app, closing, limits.closeMs, tails.close),
   }

@@ -5,8 +5,9 @@ import { readFileSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { isAbsolute, resolve } from 'node:path'
 import { z } from 'zod'
+import { parseBrokers } from '../connectors/kafka/settings.ts'
 import { parseSecrets, type Secrets } from '../connectors/secrets.ts'
-import { type Fault, messageOf, SluiceError } from '../errors.ts'
+import { type Fault, inOneLine, messageOf, SluiceError } from '../errors.ts'
 import { parseDuration } from '../time.ts'
 import { compileCacheEnvironment } from './own-process.ts'
 
@@ -23,6 +24,8 @@ export interface Config {
   readonly port: number
   /** Undefined: the embedded PostgreSQL. */
   readonly databaseUrl: string | undefined
+  /** `host:port,host:port`; undefined: topics lie in the database, unless there is a connection `kafka`. */
+  readonly kafkaBrokers: string | undefined
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
   readonly auth: 'none'
   readonly executor: 'local'
@@ -122,10 +125,23 @@ const settings = z.object({
   ),
   SLUICE_OPENLINEAGE_SECRET: setting(z.string().optional()),
   SLUICE_SECRET_KEY: notBuilt('the encryption of stored secrets'),
-  SLUICE_KAFKA_BROKERS: notBuilt('Apache Kafka'),
+  SLUICE_KAFKA_BROKERS: setting(
+    z
+      .string()
+      .refine((text) => brokersAreSound(text), 'host:port, several with commas between')
+      .optional(),
+  ),
   SLUICE_S3_URL: notBuilt('the S3 object store'),
   SLUICE_MONGODB_URL: notBuilt('MongoDB'),
 })
+
+function brokersAreSound(text: string): boolean {
+  try {
+    return parseBrokers(text).length > 0
+  } catch {
+    return false
+  }
+}
 
 /** Values of these may carry a password, so no message shows them. */
 const confidential = /URL|SECRET|BROKERS/
@@ -144,9 +160,7 @@ export function readConfig(environment: Environment = process.env, overrides: Ov
   const parsed = settings.safeParse(given)
   if (!parsed.success) {
     const faults = faultsOf(parsed.error, given)
-    throw new SluiceError('CONFIGURATION', faults.map(({ where, message }) => `${where}: ${message}`).join('; '), {
-      faults,
-    })
+    throw new SluiceError('CONFIGURATION', inOneLine(faults), { faults })
   }
   const value = parsed.data
   return {
@@ -156,6 +170,7 @@ export function readConfig(environment: Environment = process.env, overrides: Ov
     host: '127.0.0.1',
     port: value.PORT,
     databaseUrl: value.SLUICE_DATABASE_URL,
+    kafkaBrokers: value.SLUICE_KAFKA_BROKERS,
     logLevel: value.SLUICE_LOG_LEVEL,
     auth: 'none',
     executor: 'local',
@@ -207,6 +222,7 @@ export function childEnvironment(
     SLUICE_LEASE: `${config.leaseMs}ms`,
     ...(may.database && config.databaseUrl !== undefined ? { SLUICE_DATABASE_URL: config.databaseUrl } : {}),
     ...(may.secrets ? { ...secretEnvironment(config), ...openLineageEnvironment(config) } : {}),
+    ...(may.secrets && config.kafkaBrokers !== undefined ? { SLUICE_KAFKA_BROKERS: config.kafkaBrokers } : {}),
   }
 }
 
@@ -232,7 +248,7 @@ function pick(environment: Environment, names: readonly string[]): Record<string
 /** Before authors' code runs in this process: what it must not read is taken out of the environment. */
 export function forgetDeployment(environment: Record<string, string | undefined> = process.env): void {
   for (const name of Object.keys(environment))
-    if (/^SLUICE_(DATABASE_URL|SECRET|CONNECTION|OPENLINEAGE)/.test(name)) delete environment[name]
+    if (/^SLUICE_(DATABASE_URL|KAFKA|SECRET|CONNECTION|OPENLINEAGE)/.test(name)) delete environment[name]
 }
 
 function secretEnvironment(config: Config): Record<string, string> {
@@ -267,7 +283,7 @@ function faultsOf(error: z.ZodError, given: Environment): Fault[] {
 }
 
 /** Read by the tests of Sluice itself; a developer may have set it for good. */
-const ofTests: readonly string[] = ['SLUICE_TEST_DATABASE_URL']
+const ofTests: readonly string[] = ['SLUICE_TEST_DATABASE_URL', 'SLUICE_TEST_KAFKA_BROKERS']
 
 /** Variables that look like ours and are none: mistyped, probably. */
 export function unknownSettings(environment: Environment = process.env): string[] {

@@ -24,7 +24,7 @@ export async function removeDeadNeighbours(db: Database, kind: NodeKind): Promis
   for (const { pid } of dead) endGroup(pid)
   const ids = dead.map((node) => node.id)
   // In this order: a node that is still there is found again by whoever comes next.
-  if (kind === 'shard') await releaseHeldBy(db, ids)
+  if (kind === 'shard' || kind === 'serving') await releaseHeldBy(db, ids)
   await removeNodes(db, ids)
 }
 

@@ -10,7 +10,8 @@ import type { ActionDefinition } from '../sdk/action-definition.ts'
 import type { Command } from '../sdk/command.ts'
 import type { Endpoint } from '../sdk/endpoint.ts'
 import type { GraphDefinition } from '../sdk/graph-builder.ts'
-import type { Stream } from '../sdk/stream.ts'
+import type { Metrics } from '../sdk/metrics.ts'
+import type { HttpStream, Stream } from '../sdk/stream.ts'
 import type { Topic } from '../sdk/topic.ts'
 import { graphOf, type Workflow } from '../sdk/workflow.ts'
 import { type Linking, linkDocuments } from './build/yaml/link.ts'
@@ -26,9 +27,10 @@ export interface DefinitionModule {
 interface Kinds {
   workflow: Workflow
   topic: Topic
-  stream: Stream
+  stream: Stream | HttpStream
   endpoint: Endpoint
   command: Command
+  metrics: Metrics
 }
 export type Kind = keyof Kinds
 export type Definition = Kinds[Kind]
@@ -45,9 +47,10 @@ export interface Refusal {
 export interface Definitions {
   readonly workflows: ReadonlyMap<string, Workflow>
   readonly topics: ReadonlyMap<string, Topic>
-  readonly streams: ReadonlyMap<string, Stream>
+  readonly streams: ReadonlyMap<string, Stream | HttpStream>
   readonly endpoints: ReadonlyMap<string, Endpoint>
   readonly commands: ReadonlyMap<string, Command>
+  readonly metrics: ReadonlyMap<string, Metrics>
   /** Definitions that share their name with one of an earlier file. */
   readonly refused: readonly Refusal[]
   /** What is wrong with YAML files, which are left out then. */
@@ -66,7 +69,14 @@ export interface Definitions {
  * @param placesOf where things stand in YAML files: given in a build, which judges them.
  */
 export function collect(modules: readonly DefinitionModule[], placesOf?: Linking['placesOf']): Definitions {
-  const found = { workflow: new Map(), topic: new Map(), stream: new Map(), endpoint: new Map(), command: new Map() }
+  const found = {
+    workflow: new Map(),
+    topic: new Map(),
+    stream: new Map(),
+    endpoint: new Map(),
+    command: new Map(),
+    metrics: new Map(),
+  }
   const files = new Map<Definition, string>()
   const refused: Refusal[] = []
 
@@ -88,9 +98,10 @@ export function collect(modules: readonly DefinitionModule[], placesOf?: Linking
   for (const { file, exports, kept } of inOrder)
     for (const value of Object.values(exports)) if (isDefinition(value)) add(value, file, kept)
   const keptFiles = new Set(modules.flatMap(({ file, kept }) => (kept ? [file] : [])))
-  for (const stream of found.stream.values() as Iterable<Stream>) {
+  for (const stream of found.stream.values() as Iterable<Stream | HttpStream>) {
     const file = files.get(stream) as string
-    if (isDefinition(stream.options.from)) add(stream.options.from, file, keptFiles.has(file))
+    for (const end of [stream.options.from, stream.options.to])
+      if (isDefinition(end)) add(end, file, keptFiles.has(file))
   }
 
   const graphs = new Map<string, { graph: GraphDefinition; actions: Map<string, ActionDefinition> }>()
@@ -122,6 +133,7 @@ export function collect(modules: readonly DefinitionModule[], placesOf?: Linking
     streams: found.stream,
     endpoints: found.endpoint,
     commands: found.command,
+    metrics: found.metrics,
     refused,
     wrong: linked.faults,
     fileOf: (definition) => files.get(definition) as string,
@@ -165,7 +177,7 @@ export function nameOf(definition: Definition): string {
   return definition.kind === 'endpoint' ? `${definition.method} ${definition.path}` : definition.name
 }
 
-const kinds: ReadonlySet<unknown> = new Set<Kind>(['workflow', 'topic', 'stream', 'endpoint', 'command'])
+const kinds: ReadonlySet<unknown> = new Set<Kind>(['workflow', 'topic', 'stream', 'endpoint', 'command', 'metrics'])
 
 function isDefinition(value: unknown): value is Definition {
   return typeof value === 'object' && value !== null && kinds.has((value as { kind?: unknown }).kind)

@@ -18,11 +18,13 @@ import { type Orders, runChild, type Started } from './child-process.ts'
 import { type Config, plainEnvironment } from './config.ts'
 import { removeDeadNeighbours, thisHost } from './dead-neighbours.ts'
 import { environmentOf } from './environment.ts'
+import { openKafkaEngine } from './kafka/engine-parts.ts'
 import { moduleFile, nodeFlags } from './own-process.ts'
 import { ProgressWriter } from './progress-writer.ts'
 import { random } from './random.ts'
 import { version } from './version.ts'
 import { versionFolders } from './version-folders.ts'
+import { warehouseSettings } from './warehouse.ts'
 
 runChild(startEngineProcess)
 
@@ -43,7 +45,9 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
     }),
     secrets: config.secrets,
     claimant: `engine ${nodeId}`,
+    warehouse: () => warehouseSettings(callsDb, orders.databaseUrl),
   }
+  const kafka = await openKafkaEngine(config, direct, { db: callsDb, node: nodeId }, note)
   const redact = redactor(config.secrets.reveal())
   const logs = new LogWriter(callsDb, redact, note)
   const progress = new ProgressWriter(callsDb, note)
@@ -53,7 +57,7 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
     new LocalExecutor(
       { ...localDefaults, runners: config.runners },
       () => forkRunner(config),
-      attemptEvents({ direct, logs, progress, lineage, redact, note }, ends),
+      attemptEvents({ direct: { ...direct, ...kafka?.direct }, logs, progress, lineage, redact, note }, ends),
     )
   const engine = await startEngine({
     db,
@@ -79,11 +83,13 @@ async function startEngineProcess(orders: Orders, config: Config, note: (line: s
     },
   })
   lineage.start()
+  await kafka?.start()
   const openLineage = openLineageOf(config, { db: callsDb, nodeId, note })
   openLineage?.start()
   return {
     async stop() {
       await engine.stop()
+      await kafka?.stop()
       await openLineage?.stop()
       await logs.flush()
       await progress.flush()

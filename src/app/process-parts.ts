@@ -15,6 +15,7 @@ import type { Orders } from './child-process.ts'
 import type { Config } from './config.ts'
 import { loadVersion } from './definitions.ts'
 import { fromLevel } from './log-level.ts'
+import { warehouseSettings } from './warehouse.ts'
 
 export async function openProcessParts(
   role: string,
@@ -28,15 +29,19 @@ export async function openProcessParts(
   const db = openDatabase({ ...place, ...options })
   const store = openFiles(join(config.home, 'objects'))
   const claimant = `${role} ${nodeId}`
-  const calls = directCalls({
-    db,
-    store,
+  const configured = {
     connections: parseConnections(config.connectionVariables, {
       ...orders.project.connections,
       ...config.connectionsFile,
     }),
     secrets: config.secrets,
+  }
+  const calls = directCalls({
+    db,
+    store,
+    ...configured,
     claimant,
+    warehouse: () => warehouseSettings(db, orders.databaseUrl),
   })
   const connections = new OpenConnections(calls.connectionSettings)
   const redact = redactor(config.secrets.reveal())
@@ -53,6 +58,7 @@ export async function openProcessParts(
     db,
     store,
     claimant,
+    configured,
     redact,
     log,
     capabilities,

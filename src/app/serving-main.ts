@@ -2,14 +2,19 @@
 import { openApi } from '../api/server.ts'
 import { messageOf } from '../errors.ts'
 import { roomIn } from '../objects/room.ts'
+import { isHttpStream } from '../sdk/stream.ts'
 import { currentVersion } from '../store/versions.ts'
 import { identify } from '../streams/intake.ts'
 import { systemClock } from '../time.ts'
 import { type Orders, runChild, type Started } from './child-process.ts'
 import type { Config } from './config.ts'
+import { openIngestParts } from './ingest-parts.ts'
+import { kafkaCheck } from './kafka/kafka-check.ts'
+import { openKafka } from './kafka/open-kafka.ts'
 import { openProcessParts } from './process-parts.ts'
 import { random } from './random.ts'
 import { startRun } from './start-run.ts'
+import { tableChecks } from './table-checks.ts'
 import { version } from './version.ts'
 
 runChild(startServing)
@@ -37,6 +42,9 @@ async function startServing(orders: Orders, config: Config, note: (line: string)
       (error) => note(`the deployment could not be read: ${messageOf(error)}`),
     )
   const unlisten = await db.listen('sluice_deployment', refresh, refresh)
+  const ingest = await openIngestParts(parts, config, note)
+  const kafka = await openKafka(config, parts.configured, 'serving')
+  const brokers = kafka && kafkaCheck(kafka, systemClock.now)
   const api = await openApi({
     db,
     manifest: () => manifest,
@@ -44,6 +52,7 @@ async function startServing(orders: Orders, config: Config, note: (line: string)
       endpoint,
       file: definitions.fileOf(endpoint),
     })),
+    metrics: [...definitions.metrics.values()],
     capabilities: parts.capabilities,
     startRun: ({ name, priority }, params, { idempotencyKey }) =>
       startRun(
@@ -54,9 +63,18 @@ async function startServing(orders: Orders, config: Config, note: (line: string)
       ),
     identify(name, value) {
       const stream = definitions.streams.get(name)
-      return stream && identify(stream, value)
+      return stream && !isHttpStream(stream) ? identify(stream, value) : undefined
     },
-    ready: async () => [{ name: 'storage', ...(await roomIn(config.home)) }],
+    ingest: ingest.points.map((point) => ({
+      point,
+      file: definitions.fileOf(definitions.streams.get(point.stream)!),
+    })),
+    ready: async () => [
+      { name: 'storage', ...(await roomIn(config.home)) },
+      ...(await tableChecks(db, manifest.streams)),
+      ...ingest.checks(),
+      ...(brokers ? [await brokers()] : []),
+    ],
     clock: systemClock,
     random,
     version,
@@ -68,7 +86,10 @@ async function startServing(orders: Orders, config: Config, note: (line: string)
     url: await api.listen(config.port, config.host),
     async stop() {
       await unlisten()
+      // Requests that were taken are answered first.
       await api.close()
+      await ingest.stop()
+      await kafka?.close()
       await parts.close()
     },
   }

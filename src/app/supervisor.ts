@@ -19,6 +19,7 @@ import { openDatabase } from '../postgres/pool.ts'
 import { migrate } from '../store/migrate.ts'
 import { ensureTopic } from '../store/topics.ts'
 import { deployedVersion, deployVersion } from '../store/versions.ts'
+import { migrateAll, migrationFolders } from './app-migrations.ts'
 import { build, type Version } from './build/build.ts'
 import { noteDeployed } from './build/last-build.ts'
 import { Child, type Role } from './child.ts'
@@ -102,7 +103,7 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
       leftovers,
     ])
     const version = await persistently(() => withLastGood(options, databaseUrl, built))
-    await persistently(() => deploy(databaseUrl, version, log))
+    await persistently(() => deploy(options, databaseUrl, version))
     const orders = ordersFor(databaseUrl, version)
     const urls = await Promise.all(children.map(({ child }) => child.go(orders)))
     const url = urls.find((found) => found !== undefined) ?? ''
@@ -134,11 +135,12 @@ function ordersFor(databaseUrl: string, version: Version): Orders {
  * for all work, shards and server, are replaced in good order.
  */
 function followChanges(
-  { projectDir, config, log }: SupervisorOptions,
+  options: SupervisorOptions,
   databaseUrl: string,
   first: Version,
   children: readonly { readonly role: Role; readonly child: Child }[],
 ): FollowFiles {
+  const { projectDir, config, log } = options
   let [built, current] = [first, first]
   return new FollowFiles({
     projectDir,
@@ -149,7 +151,7 @@ function followChanges(
       const [before, next] = [current, built]
       const same = next.manifest.hash === before.manifest.hash
       if (same && JSON.stringify(next.manifest.faults) === JSON.stringify(before.manifest.faults)) return
-      await persistently(() => deploy(databaseUrl, next, log))
+      await persistently(() => deploy(options, databaseUrl, next))
       current = next
       if (before.manifest.faults.length > 0 && next.manifest.faults.length === 0) log('the definitions are sound again')
       if (same) return
@@ -204,13 +206,19 @@ async function withLastGood(
   return lastGood === undefined ? built : build({ projectDir, home: config.home, lastGood })
 }
 
-/** Faults of definition files are told, not fatal: the other files go on. */
-async function deploy(databaseUrl: string, { folder, manifest }: Version, log: (line: string) => void): Promise<void> {
+/** The tables of apps come first. Faults of definition files are told, not fatal: the other files go on. */
+async function deploy(
+  { projectDir, log }: SupervisorOptions,
+  databaseUrl: string,
+  { folder, manifest, project }: Version,
+): Promise<void> {
   for (const { where, message } of manifest.faults) log(`${where}: ${message}`)
   for (const { file, version } of manifest.kept ?? []) {
     log(`${file} stays as it was last good, in version ${version.slice(0, 12)}, until it is mended`)
   }
+  const folders = migrationFolders(projectDir, project)
   await withDatabase(databaseUrl, async (db) => {
+    for (const { scope, name } of await migrateAll(db, folders)) log(`applied the migration ${scope}/${name}`)
     await deployVersion(db, manifest)
     for (const { name, partitions } of manifest.topics) await ensureTopic(db, name, partitions)
   })

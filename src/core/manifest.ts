@@ -94,11 +94,47 @@ export interface TopicManifest {
 export interface StreamManifest {
   readonly name: string
   readonly file: string
+  /** The name of its source. */
   readonly topic: string
+  readonly source: SourceManifest
   readonly steps: readonly string[]
   /** Only the first record of a key goes through the steps, at least for some records. */
   readonly distinct?: boolean
-  readonly sink: { readonly kind: 'documents'; readonly collection: string; readonly key: string }
+  readonly sink: SinkManifest
+}
+
+export type SourceManifest =
+  | { readonly kind: 'topic'; readonly name: string }
+  | {
+      readonly kind: 'timer'
+      readonly name: string
+      readonly shards: number
+      readonly refreshMs: number
+      /** Items per process at most. */
+      readonly perProducer?: number
+    }
+  | {
+      readonly kind: 'http'
+      /** `POST /path`. */
+      readonly name: string
+      readonly paths: readonly string[]
+      readonly auth: 'open' | 'users'
+    }
+
+export type SinkManifest =
+  | { readonly kind: 'documents'; readonly collection: string; readonly key: string }
+  | { readonly kind: 'topic'; readonly topic: string }
+  | ({ readonly kind: 'table' } & TableManifest)
+
+export interface TableManifest {
+  /** `schema.table`. */
+  readonly table: string
+  /** Those that the rows fill, but for `recordId`. */
+  readonly columns: readonly string[]
+  readonly key: readonly string[]
+  readonly onConflict: 'ignore' | 'update'
+  /** The column that keeps the id of the record. */
+  readonly recordId?: string
 }
 
 export interface EndpointManifest {

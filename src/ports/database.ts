@@ -28,10 +28,24 @@ export interface Session {
   script(sql: string): Promise<void>
 }
 
+/** `values` in their text form, as the server reads it. `rows` in the text format of COPY ... FROM STDIN. */
+export type PipelineStep =
+  | { readonly statement: Statement; readonly values: readonly (string | null)[] }
+  | { readonly copy: string; readonly rows: string }
+
 export interface Database extends Session {
   /** Commits when `work` returns, rolls back when it throws. */
   transaction<T>(work: (session: Session) => Promise<T>): Promise<T>
   /** Calls `onNotify` for each NOTIFY on `channel`, and `onReconnect` after the connection was lost and is back (notifications may have been missed). Gives the function that stops it. */
   listen(channel: string, onNotify: (payload: string) => void, onReconnect?: () => void): Promise<() => Promise<void>>
   close(): Promise<void>
+}
+
+/** For hot paths whose commits are the same few statements again and again. */
+export interface PipelinedDatabase extends Database {
+  /**
+   * The steps in their order, in one transaction and one round trip. Rejects when one of them failed; then none is done. What
+   * a step must find has to be part of it: nothing is read.
+   */
+  pipeline(steps: readonly PipelineStep[]): Promise<void>
 }

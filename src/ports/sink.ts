@@ -12,6 +12,8 @@ export interface PreparedRow {
   /** JSON text of everything but byte fields. */
   readonly body: string
   readonly bytes: readonly ByteField[]
+  /** Of a table: the text of each column; null is NULL. */
+  readonly values?: readonly (string | null)[]
   /** How much memory it takes until it is written. */
   readonly size: number
 }
@@ -42,8 +44,23 @@ export type SinkEnd = { readonly outcome: 'written' | 'duplicate' } | ({ readonl
 
 export type SinkClass = 'transactional' | 'idempotent' | 'at-least-once'
 
+export interface RowCopy {
+  readonly sql: string
+  line(row: PreparedRow, recordId: string): string
+}
+
 export interface Sink {
   readonly class: SinkClass
+  /**
+   * Looks whether the sink can be written to, before anything is read for it. What it throws says why not: the shard is given
+   * up then, and rests. Asking again asks anew only when it has thrown.
+   */
+  open?(): Promise<void>
+  /**
+   * Of a sink whose rows never meet others, so that nothing needs to be known before all of them are written: the COPY that takes them,
+   * and the line of one. Undefined where rows may be duplicates, and before it was opened.
+   */
+  copy?(): RowCopy | undefined
   /** The row that the last step returned, made ready outside of any transaction. */
   prepare(row: unknown): Promise<PreparedRow | Refusal> | PreparedRow | Refusal
   /**
@@ -56,7 +73,8 @@ export interface Sink {
   ): Promise<void>
   /**
    * Writes the items, given in the order of their offsets; gives one end for each. A key that is there under the same
-   * record id and offset is `written`, under another `duplicate`, and then merged.
+   * record id and offset is `written`, under another `duplicate`, and then merged. What it throws of SQLSTATE class 22, 23, 44
+   * or 54 is about the data of some item: the commit finds it and rejects it.
    */
   write(
     session: Session,

@@ -1,4 +1,5 @@
 /** Where a stream's records come from: partitions with ascending offsets. */
+import type { SkippedTicks } from '../core/due-ticks.ts'
 
 export interface SourceRecord {
   /** Above that of the record before; offsets may leave gaps. */
@@ -10,6 +11,8 @@ export interface SourceRecord {
   readonly value: string
   /** Why the source itself could not read it: it is rejected. `value` is as much of it as is text then. */
   readonly fault?: { readonly reason: string; readonly detail: string }
+  /** Of a timer: ticks before it that became no record. They are counted with the commit that passes its offset. */
+  readonly skipped?: SkippedTicks
 }
 
 export interface ReadLimits {
@@ -25,8 +28,31 @@ export interface SourceBatch {
   readonly next: number
 }
 
+/** A record by its place and key, as the shard knows it. */
+export interface OpenRecord {
+  readonly offset: number
+  readonly key: string | null
+}
+
+/** What a timer tells of its items. */
+export interface TimerFigures {
+  /** Items of this partition. */
+  readonly items: number
+  /** Of the whole list: those that were left out the last time it was asked for. */
+  readonly refused: number
+  /** Why the list could not be had the last time; null when it could. */
+  readonly failure: string | null
+}
+
 /** One partition in the hands of the shard that holds it. */
 export interface SourceReader {
+  /** Called once, before the first read: records that were read by earlier holders and have not ended. */
+  resume?(open: readonly OpenRecord[]): void
+  /** The record at that offset ended, and that is committed. */
+  ended?(offset: number): void
+  /** The offset at the log's end, as far as it is known: what lies between it and the committed offset is the lag. */
+  readonly end?: number | undefined
+  readonly figures?: TimerFigures | undefined
   /** The records from an offset on, in order; none when there are none yet. It does not wait for any: see `wake`. */
   read(from: number, limits: ReadLimits): Promise<SourceBatch>
   /** What is under way goes nowhere. */

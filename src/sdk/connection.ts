@@ -1,3 +1,6 @@
+import type { FetchCheck, FetchCheckOptions } from './fetch-check.ts'
+import type { PostgresClient } from './postgres.ts'
+
 /** What a connection of kind `fetch` gives: guarded HTTP(S) GET with limits per host. */
 export interface FetchResponse {
   readonly status: number
@@ -32,11 +35,19 @@ export interface FetchClient {
    *   record waits that long and has used up no attempt.
    */
   get(url: string, options?: FetchGetOptions): Promise<FetchResponse>
+  /**
+   * Whether a site answers, as a result always: one GET over connections of its own, on which the limits, the rests and the
+   * circuit of its host have no say, and which is not tried again. The address is judged as for `get`. Settings that apply:
+   * `timeout` (from the call on), `maxBytes`, `maxRedirects`, `userAgent`, `contact`, `rewrite`, `allow`.
+   * @throws SluiceError CANCELLED, CONNECTION_UNKNOWN, CONFIGURATION; INVALID_INPUT for options.
+   */
+  check(url: string, options?: FetchCheckOptions): Promise<FetchCheck>
 }
 
 /** The kinds of connection and what an author gets for each. */
 export interface ConnectionClients {
   fetch: FetchClient
+  postgres: PostgresClient
 }
 
 export type ConnectionKind = keyof ConnectionClients

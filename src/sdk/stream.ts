@@ -1,6 +1,9 @@
 import type { RetryOptions } from './action-definition.ts'
 import type { Capabilities } from './context.ts'
+import type { HttpSource } from './http-source.ts'
 import { checkName } from './name.ts'
+import type { Table } from './table.ts'
+import type { Timer } from './timer.ts'
 import type { Topic } from './topic.ts'
 
 export interface StepContext<Record> extends Capabilities {
@@ -50,11 +53,24 @@ export function documents<const Key extends string, Merge extends AnyMerge | und
   return { kind: 'documents', collection, key: options.key, merge: options.merge }
 }
 
-/** The rows a sink takes: its key is text, and where it merges they are what the merge is written for. */
+/**
+ * Where the rows of a stream go: documents and tables in the same transaction as the offset, a topic under the ids of the records that
+ * they came from.
+ */
+export type StreamSink = DocumentSink | Table | Topic
+
+/**
+ * The rows a sink takes. Of documents the key is text, and where they merge they are what the merge is written for; of tables and
+ * topics they are what their schema takes.
+ */
 export type RowOf<Sink> =
   Sink extends DocumentSink<infer Key, infer Merge>
     ? { readonly [K in Key]: string } & (Merge extends (document: infer Row, record: never) => unknown ? Row : unknown)
-    : never
+    : Sink extends Table<infer Row>
+      ? Row
+      : Sink extends Topic<infer Row>
+        ? Row
+        : never
 
 export interface StreamConcurrency<Record> {
   /** Records in their steps at once, per shard; 1 to 4,096. Default 64. */
@@ -65,7 +81,8 @@ export interface StreamConcurrency<Record> {
 }
 
 export interface StreamOptions<Record, Sink> {
-  readonly from: Topic<Record>
+  /** Where its records come from. (Under a name of its own, the compiler would not infer the record through the union.) */
+  readonly from: Topic<Record> | Timer<Record>
   /** The identity of a record. */
   readonly id: (record: Record) => string | number | readonly (string | number)[]
   /** Records with equal keys are processed one after another, in order. */
@@ -88,23 +105,64 @@ export interface StreamOptions<Record, Sink> {
 export interface Stream<Record = unknown> {
   readonly kind: 'stream'
   readonly name: string
-  readonly options: StreamOptions<Record, DocumentSink>
+  readonly options: StreamOptions<Record, StreamSink>
   readonly steps: readonly { readonly name: string; readonly work: Step<Record, unknown, unknown> }[]
 }
 
+export interface HttpRowContext {
+  /** When the server had read the event. */
+  readonly receivedAt: Date
+  /** The id of the event; made for it where it came without. */
+  readonly id: string
+}
+
+/** A stream that serving processes feed from HTTP: each event is one row, and what a request brought is committed before it is answered. */
+export interface HttpStreamOptions<Event, Sink> {
+  readonly from: HttpSource<Event>
+  /** The id under which an event is stored once, however often it comes. Undefined: the `Idempotency-Key` of the request, or a new one. */
+  readonly id?: (event: Event) => string | number | undefined
+  /** Synchronous. What it throws rejects the event (422): a SluiceError with its message and faults, anything else with its message. */
+  readonly row: (event: Event, context: HttpRowContext) => RowOf<Sink>
+  readonly to: Sink
+}
+
+export interface HttpStream<Event = unknown> {
+  readonly kind: 'stream'
+  readonly name: string
+  readonly options: HttpStreamOptions<Event, StreamSink>
+  readonly steps: readonly never[]
+}
+
+/** Whether it is fed by HTTP; if not, shards read its source. */
+export function isHttpStream(stream: Stream | HttpStream): stream is HttpStream {
+  return stream.options.from?.kind === 'http'
+}
+
 /** @throws SluiceError DEFINITION_INVALID */
-export function stream<Record, Sink extends DocumentSink>(
+export function stream<Event, Sink extends { readonly kind: StreamSink['kind'] }>(
+  name: string,
+  options: HttpStreamOptions<Event, Sink>,
+): HttpStream<Event>
+export function stream<Record, Sink extends { readonly kind: StreamSink['kind'] }>(
   name: string,
   options: StreamOptions<Record, Sink>,
-): Stream<Record> {
+): Stream<Record>
+export function stream(
+  name: string,
+  options: StreamOptions<unknown, StreamSink> | HttpStreamOptions<unknown, StreamSink>,
+): Stream | HttpStream {
   checkName('stream', name)
-  const steps: { name: string; work: Step<Record, unknown, unknown> }[] = []
+  if (options.from?.kind === 'http') {
+    return { kind: 'stream', name, options: options as HttpStreamOptions<unknown, StreamSink>, steps: [] }
+  }
+  const { steps: chain } = options as StreamOptions<unknown, StreamSink>
+  const steps: { name: string; work: Step<unknown, unknown, unknown> }[] = []
   const records = {
-    step(work: Step<Record, unknown, unknown>) {
+    step(work: Step<unknown, unknown, unknown>) {
       steps.push({ name: work.name || `step-${steps.length + 1}`, work })
       return records
     },
   }
-  options.steps(records as unknown as Records<Record, Record>)
-  return { kind: 'stream', name, options: options as unknown as StreamOptions<Record, DocumentSink>, steps }
+  chain(records as unknown as Records<unknown, never>)
+  return { kind: 'stream', name, options: options as unknown as StreamOptions<unknown, StreamSink>, steps }
 }

@@ -3,7 +3,7 @@
  *
  * 1. Whoever writes rows of a shard holds the lock of the shard's row and stamps them with a time that is not below
  *    `folded_through`. So a fold, under that lock, sees every row below its time, and none comes later.
- * 2. Totals are the folds and the rows since: quick however long the history is.
+ * 2. Totals are the folds and the rows since, less what rewinds took back: quick however long the history is.
  */
 import { type RecordCount, totals as sumUp, type Totals } from '../core/ledger.ts'
 import { type Database, type Session, statement } from '../ports/database.ts'
@@ -29,13 +29,16 @@ const batchSumsStatement = statement<{
     join sluice.ledger_batches b
       on b.stream = s.stream and b.partition = s.partition and b.committed_at >= s.folded_through
     where s.stream = $1
+    union all
+    select -received, -written, -duplicate, -filtered, -rejected, -dead, -waiting
+    from sluice.stream_rewinds where stream = $1
   )
   select coalesce(sum(received), 0)::bigint as received, coalesce(sum(written), 0)::bigint as written,
     coalesce(sum(duplicate), 0)::bigint as duplicate, coalesce(sum(filtered), 0)::bigint as filtered,
     coalesce(sum(rejected), 0)::bigint as rejected, coalesce(sum(dead), 0)::bigint as dead,
     coalesce(sum(waiting), 0)::bigint as waiting,
-    (select coalesce(sum(p.next_offset - s.committed_offset), 0)::bigint
-     from sluice.shards s join sluice.topic_partitions p on p.topic = s.topic and p.partition = s.partition
+    (select coalesce(sum(greatest(coalesce(p.next_offset, s.source_end, s.committed_offset) - s.committed_offset, 0)), 0)::bigint
+     from sluice.shards s left join sluice.topic_partitions p on p.topic = s.topic and p.partition = s.partition
      where s.stream = $1) as queued
   from sums`,
 )
@@ -47,15 +50,29 @@ const recordSumsStatement = statement<RecordCount & { reason: string | null }>(
   from sluice.shards s
   join sluice.ledger_records r on r.stream = s.stream and r.partition = s.partition and r.at >= s.folded_through
   where s.stream = $1 and (r.was is not null or r.outcome = 'rejected')
-  group by 1, 2, 3`,
+  group by 1, 2, 3
+  union all
+  select 'rejected', null, counted.reason, sum(counted.count::bigint)::bigint
+  from sluice.shards s
+  join sluice.ledger_batches b
+    on b.stream = s.stream and b.partition = s.partition and b.committed_at >= s.folded_through
+  cross join jsonb_each_text(b.reasons) as counted (reason, count)
+  where s.stream = $1 and b.reasons is not null
+  group by 3`,
 )
 
 const foldedReasonsStatement = statement<{ reason: string; count: number }>(
   'ledger.folded-reasons',
   `
-  select reason, sum(count::bigint)::bigint as count
-  from sluice.ledger_folds, jsonb_each_text(reasons) as folded (reason, count)
-  where stream = $1 group by reason`,
+  select reason, sum(count)::bigint as count
+  from (
+    select reason, count::bigint as count
+    from sluice.ledger_folds, jsonb_each_text(reasons) as folded (reason, count) where stream = $1
+    union all
+    select reason, -count::bigint
+    from sluice.stream_rewinds, jsonb_each_text(reasons) as taken (reason, count) where stream = $1
+  ) as counted
+  group by reason having sum(count) <> 0`,
 )
 
 export interface StreamTotals extends Totals {
@@ -127,9 +144,16 @@ const foldStatement = statement(
   ), reasons as (
     select coalesce(jsonb_object_agg(reason, count), '{}') as reasons
     from (
-      select coalesce(r.reason, '') as reason, count(*) as count
-      from sluice.ledger_records r, shard
-      where r.stream = $1 and r.partition = $2 and r.at >= shard.folded_through and r.at < $3 and r.outcome = 'rejected'
+      select reason, sum(count) as count
+      from (
+        select coalesce(r.reason, '') as reason, 1::bigint as count
+        from sluice.ledger_records r, shard
+        where r.stream = $1 and r.partition = $2 and r.at >= shard.folded_through and r.at < $3 and r.outcome = 'rejected'
+        union all
+        select counted.reason, counted.count::bigint
+        from sluice.ledger_batches b, shard, jsonb_each_text(b.reasons) as counted (reason, count)
+        where b.stream = $1 and b.partition = $2 and b.committed_at >= shard.folded_through and b.committed_at < $3
+      ) as each
       group by 1
     ) as counted
   ), folded as (
@@ -153,11 +177,20 @@ export async function foldLedger(database: Database, before: Date): Promise<numb
   for (let folded = 0; ; folded += 1) {
     const found = await database.transaction(async (session) => {
       const [shard] = await session.query(lockForFoldStatement, [before])
-      if (shard !== undefined) await session.execute(foldStatement, [shard.stream, shard.partition, before])
+      if (shard !== undefined) await foldShard(session, shard, before)
       return shard
     })
     if (found === undefined) return folded
   }
+}
+
+/** Sums up the rows of one shard below `before`; part of a transaction that holds the shard's row. */
+export async function foldShard(
+  session: Session,
+  { stream, partition }: { readonly stream: string; readonly partition: number },
+  before: Date,
+): Promise<void> {
+  await session.execute(foldStatement, [stream, partition, before])
 }
 
 const dropStatement = statement<{ name: string }>(

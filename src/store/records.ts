@@ -1,6 +1,7 @@
 /** What a commit writes of its records: the ledger, and the table of those that have not ended. */
 import type { BatchCounts, RecordOutcome } from '../core/ledger.ts'
 import { type Session, statement } from '../ports/database.ts'
+import { putLetters } from './kafka-outbox.ts'
 import type { ShardId } from './shards.ts'
 import { park, wakeNext } from './waiting-records.ts'
 
@@ -107,6 +108,7 @@ export async function settle(session: Session, settlement: Settlement): Promise<
       ...[received, written, duplicate, filtered, rejected, dead, waiting, at],
     ])
   }
+  await putLetters(session, settlement, { records, waiting: [...inserts, ...updates] })
   if (records.length > 0) await session.execute(recordsStatement, [stream, partition, at, ...ledgerColumns(records)])
   if (inserts.length > 0)
     await session.execute(insertWaitingStatement, [stream, partition, at, ...waitingColumns(inserts)])

@@ -6,8 +6,12 @@
  * 3. What a process holds by its rows and does not know of (the answer was lost, or it could not give it back) it takes
  *    again at once, under a new epoch.
  */
+import type { SkippedTicks } from '../core/due-ticks.ts'
+import type { Producer } from '../core/producers.ts'
+import { timeOfOffset } from '../core/ticks.ts'
 import { SluiceError } from '../errors.ts'
 import { type Session, statement } from '../ports/database.ts'
+import type { TimerFigures } from '../ports/source.ts'
 
 export interface ShardId {
   readonly stream: string
@@ -25,23 +29,37 @@ const ensureStatement = statement(
   'shards.ensure',
   `
   insert into sluice.shards (stream, partition, topic, committed_offset)
-  select $1, n, $2, coalesce(p.first_offset, 0)
+  select $1, n, $2, coalesce($4, p.first_offset, 0)
   from generate_series(0, coalesce($3, (select partitions from sluice.topics where name = $2)) - 1) as n
   left join sluice.topic_partitions p on p.topic = $2 and p.partition = n
   on conflict do nothing`,
 )
 
+const otherStatement = statement<{ topic: string }>(
+  'shards.other-source',
+  'select topic from sluice.shards where stream = $1 and topic <> $2 limit 1',
+)
+
 /**
  * Makes the shards of a stream, one per partition of its source (default: those that the topic of that name has here); new
- * ones begin with the oldest record that is kept here, or at 0.
+ * ones begin at `first`; by default with the oldest record that is kept here, or at 0.
+ * @throws SluiceError DEFINITION_INVALID when its shards go by the offsets of another source: nothing is made then
  */
 export async function ensureShards(
   session: Session,
   stream: string,
   topic: string,
   partitions?: number,
+  first?: number,
 ): Promise<void> {
-  await session.execute(ensureStatement, [stream, topic, partitions ?? null])
+  const [other] = await session.query(otherStatement, [stream, topic])
+  if (other !== undefined) {
+    throw new SluiceError(
+      'DEFINITION_INVALID',
+      `The stream "${stream}" has read "${other.topic}", and is to read "${topic}" now, whose offsets mean something else; give it another name, under which it begins anew, or the source it had`,
+    )
+  }
+  await session.execute(ensureStatement, [stream, topic, partitions ?? null, first ?? null])
 }
 
 const beatStatement = statement<{ nodes: number; shards: number; held: number }>(
@@ -73,6 +91,43 @@ export interface Beat {
 export async function beat(session: Session, { id, host, pid, leaseMs, streams }: Beat): Promise<number> {
   const [row] = await session.query(beatStatement, [id, host, pid, leaseMs, streams])
   return Math.ceil(row!.shards / row!.nodes)
+}
+
+const producersStatement = statement<{
+  stream: string
+  shards: number
+  items: number
+  nodes: readonly string[]
+  held: readonly number[]
+}>(
+  'shards.producers',
+  `
+  with own as (
+    select stream, holder, items from sluice.shards where stream = any ($1::text[])
+  ), streams as (
+    select stream, count(*)::int as shards, coalesce(sum(items), 0)::int as items from own group by stream
+  ), held as (
+    select stream, holder, count(*)::int as held from own where holder is not null group by stream, holder
+  )
+  select s.stream, s.shards, s.items, array_agg(n.id order by n.id) as nodes,
+    array_agg(coalesce(h.held, 0) order by n.id) as held
+  from streams s
+  join sluice.nodes n on n.kind = 'shard' and n.lease_until > sluice.sluice_now()
+  left join held h on h.stream = s.stream and h.holder = n.id
+  group by s.stream, s.shards, s.items`,
+)
+
+/** How many items and shards each of the streams has, and which of the living processes hold how many of them. */
+export async function streamProducers(
+  session: Session,
+  streams: readonly string[],
+): Promise<{ stream: string; shards: number; items: number; living: Producer[] }[]> {
+  if (streams.length === 0) return []
+  const rows = await session.query(producersStatement, [streams])
+  return rows.map(({ nodes, held, ...row }) => ({
+    ...row,
+    living: nodes.map((node, index) => ({ node, held: held[index]! })),
+  }))
 }
 
 const acquireStatement = statement<HeldShard>(
@@ -113,17 +168,20 @@ const renewStatement = statement<ShardId>(
   'shards.renew',
   `
   with held as (
-    select s.stream, s.partition, given.in_flight, given.parked
+    select s.stream, s.partition, given.in_flight, given.parked, given.source_end, given.items, given.refused, given.failure
     from sluice.shards s
-    join unnest($2::text[], $3::int[], $4::bigint[], $5::int[], $6::int[])
-      as given (stream, partition, epoch, in_flight, parked)
+    join unnest($2::text[], $3::int[], $4::bigint[], $5::int[], $6::int[], $8::bigint[], $9::int[], $10::int[], $11::text[])
+      as given (stream, partition, epoch, in_flight, parked, source_end, items, refused, failure)
       on s.stream = given.stream and s.partition = given.partition and s.epoch = given.epoch
     where s.holder = $1
     order by s.stream, s.partition
     for update of s
   )
   update sluice.shards s
-  set lease_until = sluice.sluice_now() + $7 * interval '1 ms', in_flight = held.in_flight, parked = held.parked
+  set lease_until = sluice.sluice_now() + $7 * interval '1 ms', in_flight = held.in_flight, parked = held.parked,
+    source_end = coalesce(held.source_end, s.source_end), items = coalesce(held.items, s.items),
+    items_refused = coalesce(held.refused, s.items_refused),
+    items_failure = case when held.items is null then s.items_failure else held.failure end
   from held where s.stream = held.stream and s.partition = held.partition
   returning s.stream, s.partition`,
 )
@@ -132,6 +190,9 @@ export interface Renewal extends ShardId {
   readonly epoch: number
   readonly inFlight: number
   readonly parked: number
+  /** What is known of its source, for figures. */
+  readonly end?: number | undefined
+  readonly figures?: TimerFigures | undefined
 }
 
 /** Prolongs leases; gives the shards that are still held. Those left out have another holder. */
@@ -144,6 +205,10 @@ export function renew(session: Session, node: string, leaseMs: number, shards: r
     shards.map((shard) => shard.inFlight),
     shards.map((shard) => shard.parked),
     leaseMs,
+    shards.map((shard) => shard.end ?? null),
+    shards.map((shard) => shard.figures?.items ?? null),
+    shards.map((shard) => shard.figures?.refused ?? null),
+    shards.map((shard) => shard.figures?.failure?.slice(0, 2_000).replaceAll('\0', '\uFFFD') ?? null),
   ])
 }
 
@@ -179,14 +244,18 @@ export async function releaseHeldBy(session: Session, nodes: readonly string[]):
   if (nodes.length > 0) await session.execute(releaseHeldStatement, [nodes])
 }
 
-const advanceStatement = statement<{ at: Date }>(
+const advanceStatement = statement<{ at: Date; now: number }>(
   'shards.advance',
   `
   update sluice.shards
-  set committed_offset = $5, in_flight = $6, parked = $7, committed_at = greatest(sluice.sluice_now(), folded_through)
+  set committed_offset = $5, in_flight = $6, parked = $7, committed_at = greatest(sluice.sluice_now(), folded_through),
+    ticks_missed = ticks_missed + $8, ticks_folded = ticks_folded + $9
   where stream = $1 and partition = $2 and epoch = $3 and committed_offset = $4 and holder is not null
-  returning committed_at as at`,
+  returning committed_at as at, extract(epoch from sluice.sluice_now())::float8 * 1000 as now`,
 )
+
+/** How far the clock of a process may be ahead of the database's where offsets are times. */
+const aheadMs = 60_000
 
 export interface Advance extends ShardId {
   readonly epoch: number
@@ -194,17 +263,30 @@ export interface Advance extends ShardId {
   readonly to: number
   readonly inFlight: number
   readonly parked: number
+  /** Ticks of a timer between the two that became no record. */
+  readonly skipped?: SkippedTicks
+  /** Offsets are times (`core/ticks`): the shard's must not get ahead of them, since it would then stand still until they come. */
+  readonly timed?: boolean
 }
 
 /**
- * The guard of a commit, and its lock: moves the offset on. Gives the time that the rows of the commit bear.
- * @throws SluiceError FENCED when another took the shard, or the offset is not where the holder believes it is.
+ * The guard of a commit, and its lock, part of a transaction: moves the offset on. Gives the time that the rows of the commit bear.
+ * @throws SluiceError FENCED when another took the shard, or the offset is not where the holder believes it is; CONFIGURATION
+ *   when this machine's clock is ahead of the database's by more than a minute, and offsets are times.
  */
 export async function advance(session: Session, move: Advance): Promise<Date> {
-  const { stream, partition, epoch, from, to, inFlight, parked } = move
-  const [row] = await session.query(advanceStatement, [stream, partition, epoch, from, to, inFlight, parked])
+  const { stream, partition, epoch, from, to, inFlight, parked, skipped, timed = false } = move
+  const ticks = [skipped?.missed ?? 0, skipped?.folded ?? 0]
+  const [row] = await session.query(advanceStatement, [stream, partition, epoch, from, to, inFlight, parked, ...ticks])
   if (row === undefined) {
     throw new SluiceError('FENCED', `The shard ${stream}/${partition} is no longer held under epoch ${epoch}`)
+  }
+  if (timed && timeOfOffset(to) > row.now + aheadMs) {
+    const [here, there] = [new Date(timeOfOffset(to)).toISOString(), new Date(row.now).toISOString()]
+    throw new SluiceError(
+      'CONFIGURATION',
+      `The clock of this machine says ${here}, that of the database ${there}: set the one that is wrong; until then no timer runs here`,
+    )
   }
   return row.at
 }

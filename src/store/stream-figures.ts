@@ -19,19 +19,27 @@ export interface ShardFigures {
   readonly retrying: number
   readonly dead: number
   readonly committedAt: Date | null
+  /** Of a timer: its items, and ticks that became no record. `items` is null of other sources. */
+  readonly items: number | null
+  readonly missed: number
+  readonly folded: number
+  /** Of the timer's whole list, as the holder heard it last: items left out since they are wrong, and why there is no newer list. */
+  readonly refused: number | null
+  readonly failure: string | null
 }
 
 const shardsStatement = statement<ShardFigures>(
   'stream-figures.shards',
   `
   select s.stream, s.partition, s.topic, case when s.lease_until > sluice.sluice_now() then s.holder end as holder, s.epoch,
-    s.committed_offset as "committedOffset", p.next_offset - s.committed_offset as lag,
+    s.committed_offset as "committedOffset", greatest(coalesce(p.next_offset, s.source_end, s.committed_offset) - s.committed_offset, 0) as lag,
     s.in_flight as "inFlight", s.parked, s.committed_at as "committedAt",
+    s.items, s.ticks_missed as missed, s.ticks_folded as folded, s.items_refused as refused, s.items_failure as failure,
     count(*) filter (where w.state = 'waiting')::int as waiting,
     count(*) filter (where w.state = 'retry')::int as retrying,
     count(*) filter (where w.state = 'dead')::int as dead
   from sluice.shards s
-  join sluice.topic_partitions p on p.topic = s.topic and p.partition = s.partition
+  left join sluice.topic_partitions p on p.topic = s.topic and p.partition = s.partition
   left join sluice.stream_waiting w on w.stream = s.stream and w.partition = s.partition
   where $1::text is null or s.stream = $1
   group by s.stream, s.partition, p.next_offset

@@ -6,6 +6,7 @@
  *    become visible in order and a reader never skips one.
  * 2. A transaction that appends twice may deadlock with another that does; append one batch per transaction.
  */
+import { stableHash } from '../core/stable-hash.ts'
 import { SluiceError } from '../errors.ts'
 import { type Session, statement } from '../ports/database.ts'
 import type { ReadLimits, Source, SourceRecord } from '../ports/source.ts'
@@ -58,17 +59,8 @@ export async function ensureTopic(session: Session, topic: string, partitions: n
   return row!.partitions
 }
 
-/** Which partition a record belongs to: FNV-1a (32 bits) over the UTF-16 units of its key or id, mixed, modulo. */
-export function partitionOf(text: string, partitions: number): number {
-  if (partitions === 1) return 0
-  let hash = 0x811c9dc5
-  for (let index = 0; index < text.length; index += 1) {
-    hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193)
-  }
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-  return ((hash ^ (hash >>> 16)) >>> 0) % partitions
-}
+/** Which partition a record belongs to, by its key or id. */
+export const partitionOf = (text: string, partitions: number): number => stableHash(text) % partitions
 
 const partitionsStatement = statement<{ partitions: number }>(
   'topics.partitions',
@@ -122,7 +114,7 @@ export async function append(session: Session, topic: string, records: readonly 
   const [found] = await session.query(partitionsStatement, [topic])
   if (found === undefined) throw new SluiceError('NOT_FOUND', `There is no topic "${topic}"`)
   if (records.length === 0) return { published: 0, known: 0 }
-  const bytes = records.map(checkRecord)
+  const bytes = checkRecords(records)
   const [row] = await session.query(appendStatement, [
     topic,
     records.map((record) => record.id),
@@ -133,6 +125,9 @@ export async function append(session: Session, topic: string, records: readonly 
   ])
   return { published: row!.published, known: records.length - row!.published }
 }
+
+/** Gives the UTF-8 bytes of each value. @throws SluiceError RECORD_TOO_LARGE, INVALID_INPUT */
+export const checkRecords = (records: readonly NewRecord[]): number[] => records.map(checkRecord)
 
 function checkRecord({ id, key, value }: NewRecord, index: number): number {
   checkText(`the id of record ${index}`, id)

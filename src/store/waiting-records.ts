@@ -8,6 +8,7 @@
  * a server that has no statistics yet reads all waiting records in the order of their offsets instead (3 s for 3,000).
  */
 import { type Session, statement } from '../ports/database.ts'
+import type { OpenRecord } from '../ports/source.ts'
 import type { ShardId } from './shards.ts'
 
 export interface DueRecord {
@@ -71,6 +72,16 @@ export async function outlook(
 ): Promise<Outlook> {
   const [row] = await session.query(outlookStatement, [stream, partition, known])
   return row!
+}
+
+const openStatement = statement<OpenRecord>(
+  'waiting-records.open',
+  `select "offset", key from sluice.stream_waiting where stream = $1 and partition = $2 and state <> 'dead' order by "offset"`,
+)
+
+/** All records of a shard that the offset has passed and that have not ended, by place and key. */
+export function openRecords(session: Session, { stream, partition }: ShardId): Promise<OpenRecord[]> {
+  return session.query(openStatement, [stream, partition])
 }
 
 const lastStatement = statement<{ key: string; offset: number }>(

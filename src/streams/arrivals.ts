@@ -90,7 +90,11 @@ export class Arrivals {
   /** Takes what was read of the log, in order. */
   async take(received: readonly SourceRecord[]): Promise<void> {
     const { database, shard, intake, window, apart } = this.#parts
-    const entries = received.map((record) => window.fromLog(intake(record), this.#now()))
+    const entries = received.map((record) => {
+      const { skipped } = record
+      const parsed = intake(record)
+      return window.fromLog(skipped === undefined ? parsed : { ...parsed, skipped }, this.#now())
+    })
     const known = await this.#known(entries)
     const keys = entries.flatMap(({ key }) => (key === null ? [] : [key]))
     const last = await apart.lastOf(database, shard, keys)

@@ -7,11 +7,11 @@
  * 3. Records whose data the server refuses are found by halving the commit, and rejected.
  */
 import { countBatch, type RecordOutcome } from '../core/ledger.ts'
-import { messageOf } from '../errors.ts'
 import type { Database, Session } from '../ports/database.ts'
-import type { Sink, SinkItem } from '../ports/sink.ts'
+import type { Refusal, Sink, SinkItem } from '../ports/sink.ts'
 import { type FirstEnd, type KnownKey, lookUp, register } from '../store/distinct-keys.ts'
 import { type LedgerRecord, settle, type WaitingRecord } from '../store/records.ts'
+import { rowFault } from '../store/row-fault.ts'
 import { type Advance, advance } from '../store/shards.ts'
 import type { End, Entry } from './entry.ts'
 
@@ -56,8 +56,10 @@ export async function commit(
     await deliver(parts.sink, guard, ended)
     return await parts.database.transaction((session) => write(parts, session, { ...guard, to }, ended))
   } catch (thrown) {
-    if (!isAboutData(thrown)) throw thrown
-    if (ended.length === 1) return commit(parts, guard, [{ ...ended[0]!, end: notStorable(ended[0]!, thrown) }])
+    const fault = rowFault(thrown)
+    if (fault === undefined) throw thrown
+    // Once: what then is wrong is not the row, which is no longer written.
+    if (ended.length === 1) return commitRefused(parts, { ...guard, to }, ended[0]!, fault)
     const middle = ended.length >> 1
     const first = ended.slice(0, middle)
     const one = await commit(parts, guard, first)
@@ -73,6 +75,19 @@ const passedBy = (ended: readonly Ended[]): number | undefined => {
   return last && last.entry.offset + 1
 }
 
+/** The ticks of a timer that its records stand for besides their own; of other sources there are none. */
+function skippedBy(ended: readonly Ended[]): Pick<Advance, 'skipped'> {
+  let any = false
+  let [missed, folded] = [0, 0]
+  for (const { entry, late } of ended) {
+    if (late || entry.skipped === undefined) continue
+    any = true
+    missed += entry.skipped.missed
+    folded += entry.skipped.folded
+  }
+  return any ? { skipped: { missed, folded } } : {}
+}
+
 /** To a sink that is not transactional the rows go first. */
 async function deliver(sink: Sink, origin: Omit<Advance, 'to'>, ended: readonly Ended[]): Promise<void> {
   if (sink.deliver === undefined) return
@@ -86,13 +101,9 @@ async function deliver(sink: Sink, origin: Omit<Advance, 'to'>, ended: readonly 
     )
 }
 
-/** SQLSTATE classes 22 (data exception) and 54 (program limit exceeded). */
-const isAboutData = (thrown: unknown): boolean =>
-  thrown instanceof Error && 'code' in thrown && /^(22|54)...$/.test(String(thrown.code))
-
-function notStorable({ end }: Ended, thrown: unknown): End {
-  if (end.kind === 'rejected' && end.reason === 'not storable') throw thrown
-  return { kind: 'rejected', reason: 'not storable', detail: messageOf(thrown) }
+function commitRefused(parts: CommitParts, guard: Advance, item: Ended, fault: Refusal): Promise<Committed> {
+  const refused: Ended = { ...item, end: { kind: 'rejected', ...fault } }
+  return parts.database.transaction((session) => write(parts, session, guard, [refused]))
 }
 
 async function write(
@@ -101,7 +112,7 @@ async function write(
   guard: Advance,
   ended: readonly Ended[],
 ): Promise<Committed> {
-  const at = await advance(session, guard)
+  const at = await advance(session, { ...guard, ...skippedBy(ended) })
   const repeated = distinct
     ? await resolveKeys(session, guard.stream, at, ended)
     : new Map<Ended, KnownKey | undefined>()

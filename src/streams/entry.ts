@@ -1,4 +1,5 @@
 /** A record in the hands of a shard, and how it may end. */
+import type { SkippedTicks } from '../core/due-ticks.ts'
 import type { PreparedRow } from '../ports/sink.ts'
 
 /** What is known of a record once it is parsed; a record that is not a good one has a `fault` instead. */
@@ -15,6 +16,8 @@ export interface Parsed {
   /** Which group's concurrency it takes. */
   readonly group: string
   readonly fault: End | undefined
+  /** Ticks of a timer before it that became no record. */
+  readonly skipped?: SkippedTicks
 }
 
 export type End =

@@ -15,7 +15,8 @@ import type { Sink } from '../ports/sink.ts'
 import type { Source, SourceReader } from '../ports/source.ts'
 import type { Capabilities } from '../sdk/context.ts'
 import type { Stream } from '../sdk/stream.ts'
-import type { HeldShard } from '../store/shards.ts'
+import { type Advance, advance, type HeldShard } from '../store/shards.ts'
+import { openRecords } from '../store/waiting-records.ts'
 import type { Clock } from '../time.ts'
 import { Apart } from './apart.ts'
 import { Arrivals } from './arrivals.ts'
@@ -29,6 +30,9 @@ import { RetryLater } from './retry-later.ts'
 import { StepRunner } from './run-steps.ts'
 import { Window } from './window.ts'
 
+/** How often the offset moves on without a record. */
+const passEveryMs = 10_000
+
 export interface ShardParts {
   readonly database: Database
   readonly stream: Stream
@@ -40,6 +44,8 @@ export interface ShardParts {
   readonly random: () => number
   readonly redact?: ((text: string) => string) | undefined
   readonly limits?: Partial<ShardLimits>
+  /** Begins without reading: see `hold`. */
+  readonly holding?: boolean
 }
 
 export class Shard {
@@ -64,12 +70,15 @@ export class Shard {
   #inspect = false
   #readOffset: number
   #committedOffset: number
+  /** When the offset moved on without a record, or it was opened. */
+  #passedAt: number
   /** The last read found nothing, and nobody said since that there may be something. */
   #caughtUp = false
   #woken = false
   #committing = false
   #pumping = false
   #draining = false
+  #holding: boolean
   /** The deadline of a drain passed: what is still in its steps is not waited for. */
   #stopped = false
   #over = false
@@ -95,8 +104,10 @@ export class Shard {
       crowd: this.#limits.readRecords,
     })
     this.#steps = new StepRunner(parts)
+    this.#holding = parts.holding ?? false
     this.#readOffset = parts.shard.committedOffset
     this.#committedOffset = parts.shard.committedOffset
+    this.#passedAt = this.#now()
     this.#reader = parts.source.open(parts.shard.partition, parts.shard.committedOffset, () => this.wake())
     this.closed = Promise.all([this.#loop(() => this.#read()), this.#loop(() => this.#commit())]).then(async () => {
       await this.#reader.close()
@@ -113,6 +124,12 @@ export class Shard {
     return this.#keys.parked
   }
 
+  /** What its source tells of itself, for figures. */
+  get told(): Pick<SourceReader, 'end' | 'figures'> {
+    const { end, figures } = this.#reader
+    return { end, figures }
+  }
+
   /** Records in memory. */
   get held(): number {
     return this.#window.distance + this.#window.waiting
@@ -124,6 +141,13 @@ export class Shard {
     this.#woken = true
     this.#readBell.ring()
     if (this.#retries.size > 0) this.#startDue()
+  }
+
+  /** While it holds, it reads nothing more of its source; what it has taken in goes on, that of the durable table too. */
+  hold(holding: boolean): void {
+    if (holding === this.#holding) return
+    this.#holding = holding
+    this.wake()
   }
 
   /** Something may have been put into the durable table. */
@@ -181,12 +205,14 @@ export class Shard {
   }
 
   async #read(): Promise<void> {
+    await this.#parts.sink.open?.()
+    if (this.#reader.resume !== undefined) this.#reader.resume(await openRecords(this.#parts.database, this.id))
     while (!this.#over && !this.#draining) {
       if (this.#arrivals.mayLoad) {
         await this.#arrivals.load()
         this.#goAhead()
       }
-      const room = this.#window.room
+      const room = this.#holding ? undefined : this.#window.room
       if (room === undefined) {
         if (!this.#arrivals.mayLoad) await this.#readBell.heard()
         continue
@@ -202,6 +228,7 @@ export class Shard {
       } else if (!passed && !this.#arrivals.mayLoad) {
         this.#caughtUp = !this.#woken
         this.#tellQuiet()
+        if (this.#mayPass(false)) this.#commitBell.ring()
         await this.#readBell.heard()
       }
     }
@@ -256,6 +283,7 @@ export class Shard {
       const ended = this.#window.take()
       if (!last) this.#inspectLater()
       if (ended.length > 0) await this.#commitGroup(ended)
+      else if (this.#mayPass(last)) await this.#pass()
       else if (last) return this.#end(undefined)
       else {
         // Too many rows wait for a record that waits for its turn, and there is no room to move it.
@@ -283,20 +311,32 @@ export class Shard {
     }, this.#limits.moveAfterMs / 2)
   }
 
+  get #guard(): Omit<Advance, 'to'> {
+    const { stream, partition, epoch } = this.id
+    return {
+      ...{ stream, partition, epoch, from: this.#committedOffset, inFlight: this.inFlight, parked: this.parked },
+      timed: this.#parts.stream.options.from.kind === 'timer',
+    }
+  }
+
+  /** Whether the offset may move on without a record: the source has none there. At once when drained, else now and then. */
+  #mayPass(last: boolean): boolean {
+    if (this.#window.distance > 0 || this.#readOffset === this.#committedOffset) return false
+    return last || this.#now() - this.#passedAt >= passEveryMs
+  }
+
+  async #pass(): Promise<void> {
+    const to = this.#readOffset
+    await this.#parts.database.transaction((session) => advance(session, { ...this.#guard, to }))
+    this.#committedOffset = to
+    this.#passedAt = this.#now()
+  }
+
   async #commitGroup(ended: readonly Ended[]): Promise<void> {
     this.#committing = true
     const { database, sink } = this.#parts
-    const { stream, partition, epoch } = this.id
-    const guard = {
-      stream,
-      partition,
-      epoch,
-      from: this.#committedOffset,
-      inFlight: this.inFlight,
-      parked: this.parked,
-    }
     const parts = { database, sink, distinct: this.#distinct, apart: this.#apart.any }
-    const { outcomes, woken } = await commit(parts, guard, ended)
+    const { outcomes, woken } = await commit(parts, this.#guard, ended)
     this.#committing = false
     if (this.#over) return
     for (const item of ended) {
@@ -314,8 +354,10 @@ export class Shard {
 
   /** What a record does after a commit that it was in. */
   #goOn({ entry, end }: Ended, over: boolean): void {
-    if (over) this.#keys.committed(entry)
-    else if (entry.apart) this.#apart.left(entry)
+    if (over) {
+      this.#keys.committed(entry)
+      this.#reader.ended?.(entry.offset)
+    } else if (entry.apart) this.#apart.left(entry)
     else if (end.kind === 'retry') {
       entry.attempts = end.attempts
       entry.dueAt = end.dueAt

@@ -2,10 +2,13 @@
  * The streams of one process: takes its fair share of all shards, keeps their leases, and opens each.
  *
  * 1. Every third of a lease (and when a shard is given back) the process says that it lives, renews, gives back what is over
- *    its share (all shards by all living processes, rounded up), and takes what is free or lapsed.
+ *    its share (all shards by all living processes, rounded up; of a stream that says how many items a process takes, its own),
+ *    and takes what is free or lapsed.
  * 2. A shard that fails is given back; whoever comes first takes it again. What could not be given back, since the database
  *    was gone, the process takes again itself as soon as there is one. One that fails again within a minute rests, up to 5 s.
  * 3. Notifications wake shards at once; a slow sweep stands in for those that were lost.
+ * 4. What operators ask (`stream-controls`) is read at each beat, and they ring for one: the shards of a paused stream are
+ *    given back and not taken, those of a draining one read nothing more.
  */
 import { hostname } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -17,11 +20,13 @@ import type { Source } from '../ports/source.ts'
 import type { Capabilities } from '../sdk/context.ts'
 import type { Stream } from '../sdk/stream.ts'
 import { removeNodes } from '../store/nodes.ts'
-import { acquire, beat, ensureShards, type HeldShard, release, renew, type ShardId } from '../store/shards.ts'
+import { acquire, ensureShards, type HeldShard, release, renew, type ShardId } from '../store/shards.ts'
+import { type StreamMode, streamModes } from '../store/stream-controls.ts'
 import { type Clock, systemClock } from '../time.ts'
 import { Bell } from './bell.ts'
 import type { ShardLimits } from './limits.ts'
 import { Shard } from './shard.ts'
+import { beatForShares, type Share } from './shares.ts'
 
 export interface StreamsOptions {
   /** A shard uses up to two connections at a time, one to read and one to commit. */
@@ -55,10 +60,20 @@ export interface StreamsOptions {
 
 /** Chosen by whoever composes the process: what serves the sources and sinks that streams name. */
 export interface StreamAdapters {
-  /** Makes what the source needs to be there, such as its topic, and gives the number of its partitions. */
-  ensure(stream: Stream): Promise<number>
+  /** Makes what the source needs to be there, such as its topic. */
+  ensure(stream: Stream): Promise<SourcePlace>
   source(stream: Stream): Source
-  sink(stream: Stream): Sink
+  /** Also of a stream that is fed by HTTP. */
+  sink(stream: { readonly name: string; readonly options: Pick<Stream['options'], 'to'> }): Sink
+}
+
+/** What the shards of a stream read. */
+export interface SourcePlace {
+  /** Says whose offsets they are: a topic of the tables by its name, anything else as `<kind>:<name>`. It never changes. */
+  readonly source: string
+  readonly partitions: number
+  /** Where shards begin that are new; default: with the oldest record of the topic, if it is in the tables, or 0. */
+  readonly first?: number
 }
 
 export interface Streams {
@@ -70,13 +85,24 @@ export interface Streams {
   stop(deadlineMs?: number): Promise<void>
 }
 
-/** Starts the streams; their topics and shards are made if need be. @throws SluiceError DATABASE_UNREACHABLE, DEFINITION_INVALID */
+/**
+ * Starts the streams; their topics and shards are made if need be. One whose definition does not fit what is there is left out
+ * and reported. @throws SluiceError DATABASE_UNREACHABLE
+ */
 export async function openStreams(options: StreamsOptions): Promise<Streams> {
-  const { database, streams, adapters } = options
-  for (const stream of streams) {
-    await ensureShards(database, stream.name, stream.options.from.name, await adapters.ensure(stream))
+  const { database, adapters, report } = options
+  const streams: Stream[] = []
+  for (const stream of options.streams) {
+    try {
+      const { source, partitions, first } = await adapters.ensure(stream)
+      await ensureShards(database, stream.name, source, partitions, first)
+      streams.push(stream)
+    } catch (thrown) {
+      if (!(thrown instanceof SluiceError) || thrown.code !== 'DEFINITION_INVALID') throw thrown
+      report?.('a stream is left out', { stream: stream.name, error: failureText(thrown) })
+    }
   }
-  const opened = new StreamProcess(options)
+  const opened = new StreamProcess({ ...options, streams })
   await opened.start()
   return opened
 }
@@ -86,6 +112,8 @@ class StreamProcess implements Streams {
   readonly #leaseMs: number
   readonly #streams: ReadonlyMap<string, Stream>
   readonly #shards = new Map<string, Shard>()
+  /** What operators asked of streams, as of the last beat. */
+  #modes: ReadonlyMap<string, StreamMode> = new Map()
   /** One for each shard that is open or being given back. */
   readonly #giving = new Set<Promise<void>>()
   readonly #bell = new Bell()
@@ -175,18 +203,32 @@ class StreamProcess implements Streams {
 
   async #keep(): Promise<void> {
     const { database, heartbeat = database, node, host = hostname() } = this.#options
-    const streams = [...this.#streams.keys()]
-    const share = await beat(heartbeat, {
-      id: node,
-      host,
-      pid: process.pid,
-      leaseMs: this.#leaseMs,
-      streams,
-    })
+    const modes = await streamModes(heartbeat, [...this.#streams.keys()])
+    const streams = [...this.#streams.values()].filter(({ name }) => modes.get(name) !== 'paused')
+    const shares = await beatForShares(heartbeat, { id: node, host, pid: process.pid, leaseMs: this.#leaseMs }, streams)
     await this.#renew()
-    const over = this.#shards.size - share
+    this.#modes = modes
+    const running: Shard[] = []
+    for (const shard of this.#shards.values()) {
+      const mode = modes.get(shard.id.stream)
+      shard.hold(mode === 'draining')
+      if (mode === 'paused') void shard.drain(this.#leaseMs)
+      else running.push(shard)
+    }
+    for (const share of shares) {
+      await this.#comeTo(
+        share,
+        running.filter(({ id }) => share.streams.includes(id.stream)),
+      )
+    }
+  }
+
+  /** Gives back what is over the share, or takes what is free. */
+  async #comeTo({ streams, share }: Share, running: readonly Shard[]): Promise<void> {
+    const { database, node } = this.#options
+    const over = running.length - share
     if (over > 0) {
-      for (const shard of [...this.#shards.values()].slice(-over)) void shard.drain(this.#leaseMs)
+      for (const shard of running.slice(-over)) void shard.drain(this.#leaseMs)
     } else if (over < 0) {
       const askedAt = performance.now()
       const none = this.#shards.size === 0
@@ -201,7 +243,7 @@ class StreamProcess implements Streams {
     const askedAt = performance.now()
     const shards = [...this.#shards.values()]
     if (shards.length === 0) return
-    const renewals = shards.map(({ id, inFlight, parked }) => ({ ...id, inFlight, parked }))
+    const renewals = shards.map(({ id, inFlight, parked, told }) => ({ ...id, inFlight, parked, ...told }))
     const kept = new Set((await renew(heartbeat, node, this.#leaseMs, renewals)).map((id) => nameOf(id.stream, id)))
     for (const shard of shards) {
       const name = nameOf(shard.id.stream, shard.id)
@@ -236,6 +278,7 @@ class StreamProcess implements Streams {
       ...{ source: adapters.source(stream), sink: adapters.sink(stream) },
       ...(limits === undefined ? {} : { limits }),
       capabilities: (signal) => capabilities(signal, held),
+      holding: this.#modes.get(held.stream) === 'draining',
     })
     const name = nameOf(held.stream, held)
     this.#shards.set(name, shard)

@@ -46,6 +46,10 @@ export interface CheckOptions {
   readonly sweepGraceMs?: number
   /** Streams whose sink is none of our tables: that their rows were written cannot be seen here. */
   readonly otherSinks?: readonly string[]
+  /** Streams whose sink is a table, and the column in which it keeps the ids of records, if it does; see `sinks.ts`. */
+  readonly tables?: readonly { readonly stream: string; readonly table: string; readonly recordId?: string }[]
+  /** Streams whose sink is a topic of ours. */
+  readonly topics?: readonly { readonly stream: string; readonly topic: string }[]
   /** What earlier checks saw of the same database: what only grows and what is final must still be so. */
   readonly memory?: Memory
 }

@@ -32,6 +32,7 @@ import { processInvariants } from './processes.ts'
 import { ruleInvariants } from './rules.ts'
 import { runInvariants } from './runs.ts'
 import { secretInvariants } from './secrets.ts'
+import { sinkInvariants } from './sinks.ts'
 import { taskInvariants } from './tasks.ts'
 import { topicInvariants } from './topics.ts'
 import { waitInvariants } from './waits.ts'
@@ -48,6 +49,7 @@ const invariants: readonly Invariant[] = [
   ...planInvariants,
   ...topicInvariants,
   ...ledgerInvariants,
+  ...sinkInvariants,
   ...objectInvariants,
   ...datasetInvariants,
   ...secretInvariants,

@@ -2,24 +2,37 @@
  * The ledger: each record of a stream ended once, and where it says. Recounted record by record from the immutable rows;
  * folds are added as they are, since the days below them may be gone.
  */
-import { always, atRest, type Invariant } from './breach.ts'
+import { always, atRest, type CheckOptions, type Invariant } from './breach.ts'
 
-const others: (options: { readonly otherSinks?: readonly string[] }) => readonly unknown[] = ({ otherSinks = [] }) => [
-  otherSinks,
+/** Streams whose rows are no documents. */
+const others = ({ otherSinks = [], tables = [], topics = [] }: CheckOptions): readonly unknown[] => [
+  [...otherSinks, ...tables.map(({ stream }) => stream), ...topics.map(({ stream }) => stream)],
 ]
 
+/** The batches and the rows of records that no later rewind took back. */
+const batches = `(select * from sluice.ledger_batches b where not exists (
+  select from sluice.stream_rewinds r
+  where r.stream = b.stream and r.partition = b.partition and r.at > b.committed_at and r.to_offset <= b.from_offset))`
+const records = `(select * from sluice.ledger_records l where not exists (
+  select from sluice.stream_rewinds r
+  where r.stream = l.stream and r.partition = l.partition and r.at > l.at and r.to_offset <= l."offset"))`
+
+/** Sources outside of the tables leave gaps between offsets; of HTTP every event takes one. */
+const leavesGaps = `(s.topic like '%:%' and s.topic not like 'http:%')`
+
 export const ledgerInvariants: readonly Invariant[] = [
-  /** 11. Batches follow one another without a gap or an overlap, up to the committed offset. */
+  /** 11. Batches follow one another without an overlap, and without a gap unless the source leaves some, up to the committed offset. */
   always(
     11,
     'ledger.batches',
     `select format('%s/%s: a batch begins at %s where the one before ended at %s', stream, partition, from_offset, before) as what
-     from (select *, lag(to_offset) over (partition by stream, partition order by from_offset, to_offset) as before from sluice.ledger_batches) b
-     where from_offset <> before
+     from (select *, lag(to_offset) over (partition by stream, partition order by from_offset, to_offset) as before from ${batches} b) b
+     left join sluice.shards s using (stream, partition)
+     where from_offset < before or (from_offset > before and not ${leavesGaps})
      union all
      select format('%s/%s: the offset is %s; its batches end at %s', s.stream, s.partition, s.committed_offset, b.last)
-     from sluice.shards s join (select stream, partition, max(to_offset) as last from sluice.ledger_batches group by 1, 2) b using (stream, partition)
-     where b.last <> s.committed_offset
+     from sluice.shards s join (select stream, partition, max(to_offset) as last from ${batches} b group by 1, 2) b using (stream, partition)
+     where b.last > s.committed_offset or (b.last < s.committed_offset and not ${leavesGaps})
      union all
      select format('%s/%s has batches and is no shard', stream, partition)
      from (select distinct stream, partition from sluice.ledger_batches) b
@@ -34,6 +47,8 @@ export const ledgerInvariants: readonly Invariant[] = [
        select stream, partition, sum(received) as records from (
          select f.stream, f.partition, f.received from sluice.ledger_folds f
          union all
+         select stream, partition, -received from sluice.stream_rewinds
+         union all
          select b.stream, b.partition, b.received from sluice.ledger_batches b
          join sluice.shards s on s.stream = b.stream and s.partition = b.partition and b.committed_at >= s.folded_through
        ) r group by 1, 2
@@ -43,8 +58,12 @@ export const ledgerInvariants: readonly Invariant[] = [
      from sluice.shards s
      left join sluice.topic_partitions p on p.topic = s.topic and p.partition = s.partition
      left join received r on r.stream = s.stream and r.partition = s.partition
-     where p.topic is null or s.committed_offset > p.next_offset or s.committed_offset < p.first_offset
-       or s.committed_offset - coalesce(r.records, 0) not between 0 and p.first_offset`,
+     where case
+       when s.topic like 'http:%' then s.committed_offset <> coalesce(r.records, 0)
+       when ${leavesGaps} then coalesce(r.records, 0) > s.committed_offset
+       else p.topic is null or s.committed_offset > p.next_offset or s.committed_offset < p.first_offset
+         or s.committed_offset - coalesce(r.records, 0) not between 0 and p.first_offset
+     end`,
   ),
 
   /** 11. A batch counts each of its records under one end. */
@@ -53,8 +72,9 @@ export const ledgerInvariants: readonly Invariant[] = [
     'ledger.batch-terms',
     `select format('%s/%s: the batch %s to %s counts %s received, %s written, %s duplicate, %s filtered, %s rejected, %s dead, %s waiting',
        stream, partition, from_offset, to_offset, received, written, duplicate, filtered, rejected, dead, waiting) as what
-     from sluice.ledger_batches
-     where received <> to_offset - from_offset or received <= 0
+     from sluice.ledger_batches left join sluice.shards s using (stream, partition)
+     where received not between 1 and to_offset - from_offset
+       or (received <> to_offset - from_offset and not coalesce(${leavesGaps}, false))
        or received <> written + duplicate + filtered + rejected + dead + waiting
        or least(written, duplicate, filtered, rejected, dead, waiting) < 0`,
   ),
@@ -64,9 +84,9 @@ export const ledgerInvariants: readonly Invariant[] = [
     11,
     'ledger.batch-details',
     `with points as (
-       select stream, partition, from_offset as place, 0 as kind, from_offset as batch, null as outcome, null::timestamptz as at from sluice.ledger_batches
+       select stream, partition, from_offset as place, 0 as kind, from_offset as batch, null as outcome, null::timestamptz as at from ${batches} b
        union all
-       select stream, partition, "offset", 1, null, outcome, at from sluice.ledger_records where was is null
+       select stream, partition, "offset", 1, null, outcome, at from ${records} l where was is null
      ), placed as (
        -- A record belongs to the batch that begins last before it: no join by range, which would compare each with each.
        select *, max(batch) over (partition by stream, partition order by place, kind) as from_offset from points
@@ -80,10 +100,13 @@ export const ledgerInvariants: readonly Invariant[] = [
      select format('%s/%s: the batch from %s counts %s duplicate, %s rejected, %s dead, %s waiting; its rows are %s, %s, %s, %s (and %s wrong; up to %s; at %s)',
        stream, partition, from_offset, b.duplicate, b.rejected, b.dead, b.waiting,
        coalesce(d.duplicate, 0), coalesce(d.rejected, 0), coalesce(d.dead, 0), coalesce(d.waiting, 0), coalesce(d.wrong, 0), d.last, d.at) as what
-     from sluice.ledger_batches b left join details d using (stream, partition, from_offset)
-     where (b.duplicate, b.rejected, b.dead, b.waiting, 0) is distinct from
+     from ${batches} b left join details d using (stream, partition, from_offset)
+     -- A batch that says by itself what it rejected, and why, has no rows.
+     where (case when b.reasons is null then b.duplicate else 0 end, case when b.reasons is null then b.rejected else 0 end,
+         b.dead, b.waiting, 0) is distinct from
        (coalesce(d.duplicate, 0), coalesce(d.rejected, 0), coalesce(d.dead, 0), coalesce(d.waiting, 0), coalesce(d.wrong, 0))
-       or d.last >= b.to_offset or d.instants > 1 or d.at <> b.committed_at`,
+       or d.last >= b.to_offset or d.instants > 1 or d.at <> b.committed_at
+       or b.rejected <> (select coalesce(sum(count::bigint), 0) from jsonb_each_text(b.reasons) as told (reason, count)) and b.reasons is not null`,
   ),
 
   /** 11. A record goes from one end to another only along the legal moves, and each row begins where another ended. */
@@ -91,15 +114,15 @@ export const ledgerInvariants: readonly Invariant[] = [
     11,
     'ledger.chains',
     `with rows as (
-       select stream, partition, "offset", outcome as state, 1 as step, was is null as head, record_id, at from sluice.ledger_records
+       select stream, partition, "offset", outcome as state, 1 as step, was is null as head, record_id, at from ${records} l
        union all
-       select stream, partition, "offset", was, -1, false, record_id, at from sluice.ledger_records where was is not null
+       select stream, partition, "offset", was, -1, false, record_id, at from ${records} l where was is not null
      ), stands as (
        select stream, partition, "offset", state, sum(step) as left_over from rows group by 1, 2, 3, 4
      ), records as (
        select stream, partition, "offset", count(*) filter (where head) as heads, count(distinct record_id) as ids from rows group by 1, 2, 3
      ), kept as (
-       select stream, partition, min(from_offset) as first from sluice.ledger_batches group by 1, 2
+       select stream, partition, min(from_offset) as first from ${batches} b group by 1, 2
      ), judged as (
        select stream, partition, "offset", r.heads, r.ids, min(s.left_over) as lowest, sum(s.left_over) as ends, max(s.left_over) as highest
        from records r join stands s using (stream, partition, "offset") group by 1, 2, 3, 4, 5
@@ -126,7 +149,7 @@ export const ledgerInvariants: readonly Invariant[] = [
        select stream, partition, "offset", min(record_id) as record_id,
          count(*) filter (where outcome = 'waiting') - count(*) filter (where was = 'waiting') as waiting,
          count(*) filter (where outcome = 'dead') - count(*) filter (where was = 'dead') as dead
-       from sluice.ledger_records group by 1, 2, 3
+       from ${records} l group by 1, 2, 3
      )
      select format('%s/%s/%s (%s): by the ledger %s, in the table of the waiting %s (%s)', stream, partition, "offset",
        coalesce(e.record_id, w.record_id), case when e.waiting > 0 then 'it waits' when e.dead > 0 then 'it is dead' else 'it has ended or is unknown' end,
@@ -202,10 +225,10 @@ export const ledgerInvariants: readonly Invariant[] = [
     'ledger.duplicates',
     `with deaths as (
        select stream, record_id, at, case when outcome = 'dead' then 1 else -1 end as step
-       from sluice.ledger_records where outcome = 'dead' or was = 'dead'
+       from ${records} l where outcome = 'dead' or was = 'dead'
      )
      select format('%s/%s/%s (%s) is a duplicate of %s, which was dead', d.stream, d.partition, d."offset", d.record_id, d.detail) as what
-     from sluice.ledger_records d join deaths f on f.stream = d.stream and f.record_id = d.detail and f.at <= d.at
+     from ${records} d join deaths f on f.stream = d.stream and f.record_id = d.detail and f.at <= d.at
      where d.outcome = 'duplicate'
      group by d.stream, d.partition, d."offset", d.record_id, d.detail, d.at having sum(f.step) > 0`,
   ),
@@ -217,11 +240,11 @@ export const ledgerInvariants: readonly Invariant[] = [
     `with moved as (
        select stream, partition, "offset", min(record_id) as record_id,
          count(*) filter (where outcome = 'written') as written
-       from sluice.ledger_records where stream <> all ($1::text[]) group by 1, 2, 3
+       from ${records} l where stream <> all ($1::text[]) group by 1, 2, 3
      ), rows as (
        select stream, partition, "offset", record_id from sluice.documents where stream is not null and stream <> all ($1::text[])
      ), points as (
-       select stream, partition, from_offset as place, 0 as kind, from_offset as batch, written from sluice.ledger_batches where stream <> all ($1::text[])
+       select stream, partition, from_offset as place, 0 as kind, from_offset as batch, written from ${batches} b where stream <> all ($1::text[])
        union all
        -- The rows of records of which the ledger tells nothing further.
        select stream, partition, "offset", 1, null, null from rows left join moved m using (stream, partition, "offset") where m.written is null
@@ -252,6 +275,8 @@ export const ledgerInvariants: readonly Invariant[] = [
     'ledger.sums',
     `with rows as (
        select stream, partition, written, duplicate, filtered, rejected, dead, waiting from sluice.ledger_folds
+       union all
+       select stream, partition, -written, -duplicate, -filtered, -rejected, -dead, -waiting from sluice.stream_rewinds
        union all
        select b.stream, b.partition, b.written, b.duplicate, b.filtered, b.rejected, b.dead, b.waiting
        from sluice.ledger_batches b join sluice.shards s on s.stream = b.stream and s.partition = b.partition and b.committed_at >= s.folded_through
@@ -325,7 +350,7 @@ export const ledgerInvariants: readonly Invariant[] = [
     9,
     'ledger.pending',
     `select format('%s/%s: %s records are not passed by the offset, %s in flight, %s parked', s.stream, s.partition, p.next_offset - s.committed_offset, s.in_flight, s.parked) as what
-     from sluice.shards s join sluice.topic_partitions p on p.topic = s.topic and p.partition = s.partition
+     from sluice.shards s left join sluice.topic_partitions p on p.topic = s.topic and p.partition = s.partition
      where p.next_offset <> s.committed_offset or s.in_flight > 0 or s.parked > 0
      union all
      select format('%s/%s/%s (%s) still waits: %s, %s attempts, due %s', stream, partition, "offset", record_id, state, attempts, due_at)

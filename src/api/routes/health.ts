@@ -2,6 +2,7 @@ import { SluiceError } from '../../errors.ts'
 import { reply } from '../../sdk/endpoint.ts'
 import { z } from '../../sdk/schema.ts'
 import { readEngines, readShardHolders } from '../../store/reading/readiness.ts'
+import { streamModes } from '../../store/stream-controls.ts'
 import type { ApiContext } from '../context.ts'
 import type { Check } from '../parts.ts'
 import { errorOf, problemOf, problemSchema, problemType } from '../problem.ts'
@@ -104,7 +105,9 @@ async function databaseCheck({ db }: ApiContext): Promise<Check[]> {
 }
 
 async function shardCheck({ db, manifest }: ApiContext): Promise<Check[]> {
-  const names = manifest().streams.map((stream) => stream.name)
+  const modes = await streamModes(db)
+  // Nobody is to hold the shards of a paused stream.
+  const names = manifest().streams.flatMap(({ name }) => (modes.get(name) === 'paused' ? [] : [name]))
   if (names.length === 0) return [{ name: 'shards', ok: true, detail: 'no streams' }]
   const rows = await readShardHolders(db, names)
   const short = names.flatMap((name) => {

@@ -1,11 +1,15 @@
 import type { StreamManifest } from '../../core/manifest.ts'
 import { z } from '../../sdk/schema.ts'
 import { totals } from '../../store/ledger.ts'
+import { type OldestOpen, oldestOpen } from '../../store/stream-age.ts'
+import { type StreamMode, streamModes } from '../../store/stream-controls.ts'
 import { minuteFigures, type ShardFigures, shardFigures } from '../../store/stream-figures.ts'
 import type { ApiContext } from '../context.ts'
 import { decodeCursor, encodeCursor } from '../cursor.ts'
 import { pageOf, pageQuery, type Route, route } from '../route.ts'
 import { deadLetterRoutes, nameParams, streamOf } from './dead-letters.ts'
+import { streamOperationRoutes } from './stream-operations.ts'
+import { timerFigures, timerFiguresOf } from './timer-figures.ts'
 
 const time = z.iso.datetime()
 const count = z.int()
@@ -14,8 +18,11 @@ const streamSummary = z.object({
   name: z.string(),
   file: z.string(),
   topic: z.string(),
+  mode: z.enum(['running', 'paused', 'draining']),
   steps: z.array(z.string()),
+  source: z.looseObject({ kind: z.string(), name: z.string() }),
   sink: z.looseObject({}),
+  timer: timerFigures,
   totals: z
     .object({
       received: count,
@@ -30,6 +37,9 @@ const streamSummary = z.object({
       rejectedByReason: z.record(z.string(), count),
     })
     .meta({ description: 'received = pending + written + duplicate + filtered + rejected + dead' }),
+  oldest: z.object({ queued: time.nullable(), waiting: time.nullable() }).meta({
+    description: 'When the oldest record was published that the offset has not passed, and since when the oldest waits',
+  }),
   shards: z.array(
     z.object({
       partition: count,
@@ -43,6 +53,9 @@ const streamSummary = z.object({
       retrying: count,
       dead: count,
       committedAt: time.nullable(),
+      items: count.nullable().meta({ description: 'Of a timer' }),
+      missed: count,
+      folded: count,
     }),
   ),
 })
@@ -68,7 +81,7 @@ type Name = z.infer<typeof nameParams>
 type Page = { limit: number; cursor?: string | undefined }
 
 export function streamRoutes(context: ApiContext): Route[] {
-  return [listRoute(context), detailRoute(context), ...deadLetterRoutes(context)]
+  return [listRoute(context), detailRoute(context), ...deadLetterRoutes(context), ...streamOperationRoutes(context)]
 }
 
 function listRoute(context: ApiContext): Route {
@@ -87,10 +100,10 @@ function listRoute(context: ApiContext): Route {
         .streams.filter(({ name }) => name > after)
         .sort((one, other) => (one.name < other.name ? -1 : 1))
       const page = rest.slice(0, limit)
-      const shards = await shardFigures(context.db, null)
+      const figures = await figuresOf(context, null)
       const items: object[] = []
       // One after another: each is one connection of a small pool.
-      for (const stream of page) items.push(await summaryOf(context, stream, shards))
+      for (const stream of page) items.push(await summaryOf(context, stream, figures))
       return { items, nextCursor: rest.length > page.length ? encodeCursor('streams', page.at(-1)?.name) : null }
     },
   })
@@ -106,26 +119,35 @@ function detailRoute(context: ApiContext): Route {
     answers: { 200: { description: 'The stream', schema: streamDetail } },
     async handle({ params }) {
       const stream = streamOf(context, params.name)
-      const summary = await summaryOf(context, stream, await shardFigures(context.db, stream.name))
+      const summary = await summaryOf(context, stream, await figuresOf(context, stream.name))
       return { ...summary, minutes: await minuteFigures(context.db, stream.name) }
     },
   })
 }
 
-async function summaryOf(
-  context: ApiContext,
-  stream: StreamManifest,
-  shards: readonly ShardFigures[],
-): Promise<object> {
-  const { name, file, topic, steps, sink } = stream
-  const own = shards.filter((shard) => shard.stream === name)
+interface Figures {
+  readonly shards: readonly ShardFigures[]
+  readonly modes: ReadonlyMap<string, StreamMode>
+  readonly oldest: ReadonlyMap<string, OldestOpen>
+}
+
+async function figuresOf({ db }: ApiContext, name: string | null): Promise<Figures> {
   return {
-    name,
-    file,
-    topic,
-    steps,
-    sink,
+    shards: await shardFigures(db, name),
+    modes: await streamModes(db, name === null ? undefined : [name]),
+    oldest: await oldestOpen(db, name),
+  }
+}
+
+async function summaryOf(context: ApiContext, stream: StreamManifest, figures: Figures): Promise<object> {
+  const { name, file, topic, steps, sink, source = { kind: 'topic', name: topic } } = stream
+  const own = figures.shards.filter((shard) => shard.stream === name)
+  return {
+    ...{ name, file, topic, source, steps, sink },
+    timer: timerFiguresOf(stream, own),
+    mode: figures.modes.get(name) ?? 'running',
     totals: await totals(context.db, name),
-    shards: own.map(({ stream: _stream, topic: _topic, ...shard }) => shard),
+    oldest: figures.oldest.get(name) ?? { queued: null, waiting: null },
+    shards: own.map(({ stream: _, topic: __, refused: ___, failure: ____, ...shard }) => shard),
   }
 }

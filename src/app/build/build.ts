@@ -8,11 +8,14 @@
  * 4. A version's folder appears at once, whole, and its code never changes.
  * 5. A file that is wrong stays as it was in the version that is deployed, if one is given; see `last-good.ts`.
  */
+import { existsSync } from 'node:fs'
 import { access, mkdir, realpath, utimes } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { messageOf, SluiceError } from '../../errors.ts'
+import type { ProjectConfig } from '../../sdk/config.ts'
 import { readRecord } from './last-build.ts'
 import { readEarlier } from './last-good.ts'
+import { checkProjectConfig, configFile, configFilesInYaml } from './project-files.ts'
 import type { Settled, Version } from './version.ts'
 
 export type { Version } from './version.ts'
@@ -34,6 +37,18 @@ export interface BuildOptions {
  * @throws SluiceError CONFIGURATION (`sluice.config.ts`, SLUICE_HOME), BUILD_NOT_REPRODUCIBLE
  */
 export async function build(options: BuildOptions): Promise<Version> {
+  const settled = await settle(options)
+  return (await unchanged(settled)) ?? (await (await import('./rebuild.ts')).rebuild(settled))
+}
+
+/** The settings of a project, with defaults, without a build of its definitions. @throws SluiceError CONFIGURATION */
+export async function projectSettings(options: BuildOptions): Promise<Required<ProjectConfig>> {
+  const files = [configFile, ...configFilesInYaml].map((name) => join(options.projectDir, name))
+  if (!files.some((file) => existsSync(file))) return checkProjectConfig({})
+  return (await import('./rebuild.ts')).readSettings(await settle(options))
+}
+
+async function settle(options: BuildOptions): Promise<Settled> {
   const projectDir = await realpath(options.projectDir).catch((cause: unknown) => {
     throw new SluiceError('CONFIGURATION', `There is no folder ${options.projectDir}`, { cause })
   })
@@ -43,8 +58,7 @@ export async function build(options: BuildOptions): Promise<Version> {
       cause,
     })
   })
-  const settled = { ...options, projectDir, versions: await realpath(versions) }
-  return (await unchanged(settled)) ?? (await (await import('./rebuild.ts')).rebuild(settled))
+  return { ...options, projectDir, versions: await realpath(versions) }
 }
 
 async function unchanged({ projectDir, versions }: Settled): Promise<Version | undefined> {

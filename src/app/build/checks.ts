@@ -5,6 +5,10 @@ import type { RetryOptions } from '../../sdk/action-definition.ts'
 import { type Schema, z } from '../../sdk/schema.ts'
 import type { ObjectSchema } from './plans-of.ts'
 
+/** The platform's own HTTP paths, and what lies below them. */
+export const ownPaths =
+  /^\/(healthz|readyz|metrics|docs|openapi\.json|api\/v1\/(datasets|workflows|runs|tasks|limits|plans|hooks|streams|logs|events|query|approvals))(\/|$)/
+
 export function jsonSchema(schema: Schema, what: string): ObjectSchema {
   if (typeof schema !== 'object' || schema === null || !('_zod' in schema))
     throw invalid(`${what} must be a zod schema`)

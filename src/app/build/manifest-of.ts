@@ -3,15 +3,14 @@
  * `define` and asks schemas), never in the engine. A wrong definition is left out and reported; the others stand.
  */
 import { declaredLimits } from '../../core/limit-needs.ts'
-import type { CommandManifest, EndpointManifest, Manifest, StreamManifest, TopicManifest } from '../../core/manifest.ts'
+import type { CommandManifest, EndpointManifest, Manifest, TopicManifest } from '../../core/manifest.ts'
 import { type Fault, messageOf } from '../../errors.ts'
 import type { Command } from '../../sdk/command.ts'
 import type { Endpoint } from '../../sdk/endpoint.ts'
-import type { Stream } from '../../sdk/stream.ts'
 import type { Topic } from '../../sdk/topic.ts'
-import { parseDuration } from '../../time.ts'
 import { type Definition, type Definitions, type Kind, nameOf } from '../definitions.ts'
-import { checkedPolicy, checkWhole, invalid, jsonSchema } from './checks.ts'
+import { checkWhole, invalid, jsonSchema, ownPaths } from './checks.ts'
+import { describeStream } from './streams-of.ts'
 import { describeWorkflow } from './workflows-of.ts'
 
 /** Where things stand in the author's files, as `file:line:column`. */
@@ -60,12 +59,6 @@ export const ownCommands = [
   'help',
 ] as const
 
-/** The platform's own HTTP paths, and what lies below them. */
-const ownPaths =
-  /^\/(healthz|readyz|metrics|docs|openapi\.json|api\/v1\/(datasets|workflows|runs|tasks|limits|plans|hooks|streams|logs|events|query|approvals))(\/|$)/
-
-const maxSteps = 100
-
 export function manifestOf(definitions: Definitions, places: Places): Described {
   const faults: Fault[] = definitions.refused.map(({ kind, name, file, message }) => ({
     where: places.ofDefinition(kind, name, file),
@@ -107,34 +100,6 @@ export function manifestOf(definitions: Definitions, places: Places): Described 
 function describeTopic(topic: Topic): TopicManifest {
   checkWhole('partitions', topic.partitions, 1, 256)
   return { name: topic.name, partitions: topic.partitions, schema: jsonSchema(topic.schema, 'schema') }
-}
-
-function describeStream(stream: Stream, definitions: Definitions, topics: ReadonlySet<string>): StreamManifest {
-  const { from, id, key, distinct, concurrency = {}, to, retry = {}, timeout } = stream.options
-  if (from?.kind !== 'topic') throw invalid('from must be a topic')
-  if (!topics.has(from.name)) throw invalid(`its topic ${from.name} is not valid`)
-  if (definitions.topics.get(from.name) !== from) throw invalid(`its topic ${from.name} is not the one that others use`)
-  if (typeof id !== 'function') throw invalid('id must be a function of the record')
-  if (distinct !== undefined && distinct !== false && key === undefined) throw invalid('distinct needs key')
-  if (to?.kind !== 'documents') throw invalid('to must be documents(...)')
-  if (stream.steps.length > maxSteps)
-    throw invalid(`it has ${stream.steps.length} steps; at most ${maxSteps} are allowed`)
-  const total = concurrency.total ?? 64
-  checkWhole('concurrency.total', total, 1, 4_096)
-  if ((concurrency.per === undefined) !== (concurrency.each === undefined)) {
-    throw invalid('concurrency.per and concurrency.each go together')
-  }
-  if (concurrency.each !== undefined) checkWhole('concurrency.each', concurrency.each, 1, total)
-  checkedPolicy(retry, 5, 'the stream')
-  if (timeout !== undefined) parseDuration(timeout)
-  return {
-    name: stream.name,
-    file: definitions.fileOf(stream),
-    topic: from.name,
-    steps: stream.steps.map((step) => step.name),
-    ...(distinct === undefined || distinct === false ? {} : { distinct: true }),
-    sink: { kind: 'documents', collection: to.collection, key: to.key },
-  }
 }
 
 function describeEndpoint(endpoint: Endpoint, definitions: Definitions): EndpointManifest {

@@ -1,14 +1,18 @@
 /** The files of a project that a build reads, and its settings in `sluice.config.ts`. */
+
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { glob, readFile } from 'node:fs/promises'
 import { dirname, join, parse, sep } from 'node:path'
 import { z } from 'zod'
-import { SluiceError } from '../../errors.ts'
+import { faultsOf } from '../../core/input-faults.ts'
+import { inOneLine, SluiceError } from '../../errors.ts'
 import type { ProjectConfig } from '../../sdk/config.ts'
 import { packageFolder } from '../own-process.ts'
 
 export const configFile = 'sluice.config.ts'
+/** Not read yet, and refused. */
+export const configFilesInYaml = ['sluice.config.yaml', 'sluice.config.yml']
 const lockFiles = ['package-lock.json', 'npm-shrinkwrap.json', 'pnpm-lock.yaml', 'yarn.lock', 'bun.lock']
 
 const inside = z
@@ -19,22 +23,39 @@ const inside = z
     'a glob inside the project, such as workflows/*.ts',
   )
 
+function appNameFault(name: string): string | undefined {
+  if (name === 'sluice') return 'sluice is the name of the platform; give the app another'
+  if (name.length <= 60 && /^[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*$/.test(name)) return undefined
+  return 'the name of an app is a-z, 0-9 and single - or _ inside, starting with a letter, at most 60 characters'
+}
+
+const folder = z
+  .string()
+  .refine(
+    (text) => text !== '' && !text.startsWith('/') && !text.split('/').includes('..'),
+    'a folder inside the project, such as apps/stats/migrations',
+  )
+
 const projectConfig = z.strictObject({
   definitions: z.array(inside).min(1).max(100).default(['workflows/*.ts', 'workflows/*.yaml', 'workflows/*.yml']),
   connections: z.record(z.string(), z.looseObject({ kind: z.string().min(1) })).default({}),
+  migrations: z
+    .record(z.string(), folder)
+    .superRefine((apps, context) => {
+      for (const name of Object.keys(apps)) {
+        const message = appNameFault(name)
+        if (message !== undefined) context.addIssue({ code: 'custom', path: [name], message })
+      }
+    })
+    .default({}),
 })
 
 /** With defaults. @throws SluiceError CONFIGURATION naming the setting and what is allowed. */
 export function checkProjectConfig(given: unknown): Required<ProjectConfig> {
   const parsed = projectConfig.safeParse(given ?? {})
   if (parsed.success) return parsed.data
-  const faults = parsed.error.issues.map((issue) => ({
-    where: `${configFile} /${issue.path.join('/')}`,
-    message: issue.message,
-  }))
-  throw new SluiceError('CONFIGURATION', faults.map(({ where, message }) => `${where}: ${message}`).join('; '), {
-    faults,
-  })
+  const faults = faultsOf(parsed.error, `${configFile} `)
+  throw new SluiceError('CONFIGURATION', inOneLine(faults), { faults })
 }
 
 /** Definition files, sorted, relative to the project with `/`. Tests and declarations are none. */

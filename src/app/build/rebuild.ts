@@ -12,17 +12,36 @@ import { type Composed, compose, writeBundle } from './compose.ts'
 import { evaluate } from './evaluate.ts'
 import { recordInputs, writeRecord } from './last-build.ts'
 import { linkPackages } from './link-packages.ts'
-import { checkProjectConfig, configFile, findDefinitionFiles, findLockFile, fingerprint } from './project-files.ts'
+import {
+  checkProjectConfig,
+  configFile,
+  configFilesInYaml,
+  findDefinitionFiles,
+  findLockFile,
+  fingerprint,
+} from './project-files.ts'
 import { readStill } from './read-still.ts'
 import type { Settled, Version } from './version.ts'
 
 let active = 0
 
 /** Bundles and asks, whatever was there before; see `build.ts`. The bundler's process is not kept. */
-export async function rebuild(settled: Settled): Promise<Version> {
+export function rebuild(settled: Settled): Promise<Version> {
+  return bundling(() => makeVersion(settled))
+}
+
+/** The settings alone, of `sluice.config.ts`. @throws SluiceError CONFIGURATION */
+export function readSettings(settled: Settled): Promise<Required<ProjectConfig>> {
+  return bundling(async () => {
+    await linkPackages(settled.projectDir, settled.versions)
+    return readProject(settled)
+  })
+}
+
+async function bundling<T>(work: () => Promise<T>): Promise<T> {
   active += 1
   try {
-    return await makeVersion(settled)
+    return await work()
   } finally {
     active -= 1
     if (active === 0) await stop()
@@ -99,7 +118,7 @@ async function place(fresh: string, folder: string): Promise<void> {
 
 async function readProject(settled: Settled): Promise<Required<ProjectConfig>> {
   const { projectDir, versions } = settled
-  const yaml = ['sluice.config.yaml', 'sluice.config.yml'].find((name) => existsSync(join(projectDir, name)))
+  const yaml = configFilesInYaml.find((name) => existsSync(join(projectDir, name)))
   if (yaml !== undefined) {
     throw new SluiceError('CONFIGURATION', `${yaml}: settings in YAML are not built yet; write ${configFile}`)
   }

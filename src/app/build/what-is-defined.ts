@@ -29,6 +29,8 @@ export function wrongFiles(definitions: Definitions, described: Described): Map<
     stream: new Set(described.streams.map(({ name }) => name)),
     endpoint: new Set(described.endpoints.map(({ method, path }) => `${method} ${path}`)),
     command: new Set(described.commands.map(({ name }) => name)),
+    // checked when they are made: none is wrong
+    metrics: new Set(definitions.metrics.keys()),
   }
   const { workflows, topics, streams, endpoints, commands, refused, fileOf } = definitions
   const all: Definition[] = [workflows, topics, streams, endpoints, commands].flatMap((some) => [...some.values()])
