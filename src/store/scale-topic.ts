@@ -4,9 +4,12 @@ import { type Session, statement } from '../ports/database.ts'
 import { type Asked, noteOperation } from './stream-controls.ts'
 import { ensureTopic } from './topics.ts'
 
+/** Of a topic that lies elsewhere, the shards bear another name. */
 const lockStatement = statement<{ partitions: number }>(
   'scale-topic.lock',
-  'select partitions from sluice.topics where name = $1 for no key update',
+  `select partitions from sluice.topics t
+   where name = $1 and not exists (select from sluice.shards s where s.stream = $2 and s.topic <> $1)
+   for no key update of t`,
 )
 
 const shardsStatement = statement(
@@ -32,7 +35,7 @@ export async function scaleTopic(
   { stream, topic, partitions }: { readonly stream: string; readonly topic: string; readonly partitions: number },
   asked: Asked,
 ): Promise<{ readonly partitions: number; readonly before: number }> {
-  const [found] = await session.query(lockStatement, [topic])
+  const [found] = await session.query(lockStatement, [topic, stream])
   if (found === undefined) {
     throw new SluiceError(
       'NOT_FOUND',

@@ -80,7 +80,7 @@ it('rewinds once per idempotency key', async () => {
 })
 
 it('adds partitions and never takes one away', async () => {
-  const { ask } = await world()
+  const { ask, db } = await world()
   expect((await ask('POST', 'images/scale', { partitions: 4 })).body).toEqual({
     ...{ name: 'images', topic: 'urls', partitions: 4, before: 2 },
   })
@@ -88,6 +88,11 @@ it('adds partitions and never takes one away', async () => {
   expect(await ask('POST', 'images/scale', { partitions: 3 })).toMatchObject({
     status: 409,
     body: { code: 'CONFLICT' },
+  })
+  await db.execute(statement('test.elsewhere', `update sluice.shards set topic = 'kafka:urls'`))
+  expect(await ask('POST', 'images/scale', { partitions: 8 })).toMatchObject({
+    status: 404,
+    body: { code: 'NOT_FOUND' },
   })
 })
 
