@@ -75,6 +75,42 @@ it('those behind one that waited for a runner ask for tokens when it turns out t
   expect(world.starts.map(({ task }) => task.number)).toEqual([0, 3, 2])
 })
 
+it('tokens are told to be used once that is committed, when somebody on another node waits for them', () => {
+  const world = new LimitWorld([{ id: 'rate:api', capacity: 2, perMs: 400 }], 2)
+  const [one, other] = world.nodes as [Node, Node]
+  const offer = (node: Node, number: number) =>
+    world.offer(node, { number, needs: [{ limit: 'rate:api', amount: 1 }], priority: 0, lane: 'shared' })
+  const exchange = () => {
+    for (let moved = true; moved; ) {
+      moved = world.messages.length > 0
+      for (let left = world.messages.length; left > 0; left -= 1) world.deliver()
+      for (const node of world.nodes) {
+        if (!world.say(node)) continue
+        world.hear(node)
+        moved = true
+      }
+    }
+  }
+  offer(one, 0)
+  offer(one, 1)
+  offer(other, 2)
+  exchange()
+  // The starts take their time to be committed, and the other node hears of it in between.
+  expect(world.starts).toHaveLength(2)
+  for (const token of [...world.live.keys()]) {
+    world.commitStart(token)
+    world.end(token)
+  }
+  exchange()
+  for (let ms = 0; ms < 5; ms += 1) {
+    world.now += 200
+    // As its timer does: nobody else looks by itself.
+    other.lines.look('rate:api')
+    exchange()
+  }
+  expect(world.starts.map(({ task }) => task.number)).toEqual([0, 1, 2])
+})
+
 describe('runners of two sorts', () => {
   const wide = (amount: number) => [{ limit: 'pool:wide', amount }]
 

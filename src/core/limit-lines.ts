@@ -82,6 +82,8 @@ export interface Limit<Owner> {
   ahead: Elsewhere | undefined
   used: number
   usedAt: number
+  /** `used` as it was told last. */
+  toldUsed: number
   readonly parked: Parked<Owner>
   /** Lines that were let out of `parked` since there is room, and were not looked at yet; one of each lane at most. */
   readonly sponsored: Set<Lane>
@@ -151,7 +153,7 @@ export function offersOf<Owner>({ ranges, first: done, needs, lane }: Line<Owner
 export function openLimit<Owner>(id: string): Limit<Owner> {
   return {
     ...{ id, isRate: kindOfLimit(id) === 'rate', capacity: undefined, granted: 0, inUse: 0, held: 0 },
-    ...{ ahead: undefined, used: 0, usedAt: 0, interested: 0, told: [], look: true },
+    ...{ ahead: undefined, used: 0, usedAt: 0, toldUsed: 0, interested: 0, told: [], look: true },
     parked: { shared: new Heap(before), process: new Heap(before) },
     sponsored: new Set(),
     holders: new Map(),
@@ -286,9 +288,13 @@ export interface NodeWord extends Word {
 export function wordOf<Owner>(limit: Limit<Owner>, node: string, now: number): NodeWord | undefined {
   const keep = keptOf(limit, node)
   const line = wishesOf(limit, keep - limit.inUse)
-  if (!limit.look && keep === limit.granted && (isAlone(limit) || !isNews(limit.told, line))) return undefined
+  // Tokens that were used fill the bucket again once that is told; nobody has to know who does not wait for them.
+  const isAwaited = limit.ahead !== undefined && limit.used !== limit.toldUsed
+  if (!limit.look && !isAwaited && keep === limit.granted && (isAlone(limit) || !isNews(limit.told, line)))
+    return undefined
   limit.look = false
   limit.granted = keep
+  limit.toldUsed = limit.used
   return { limit: limit.id, node, keep, used: limit.used, usedAgoMs: Math.max(0, now - limit.usedAt), line }
 }
 

@@ -7,7 +7,7 @@
  * 2. A line (tasks of equal needs) waits at one limit, the first that it lacks, and is looked at again when that has
  *    room. As long as a limit has room for the first in its line, that line is among those that `next` looks at.
  * 3. Nobody overtakes in line: by priority, then age; neither does a small request a large one, nor this node another.
- *    A request that is over the capacity holds up nobody.
+ *    A request that is over the capacity holds up nobody, nor does one that waits for a runner of the other sort.
  * 4. Permits are held until the end of the attempt is committed; tokens are used when the start is.
  * 5. What a node knows to hold is never more than its grant.
  */
@@ -137,6 +137,7 @@ export class LimitLines<Owner extends object> {
       limit.granted = Math.max(0, limit.granted - amount)
       limit.used += amount
       limit.usedAt = now
+      if (limit.ahead) this.#dirty.add(limit)
     }
   }
 

@@ -412,8 +412,21 @@ function sign(body: string, now: number): Pick<Delivery, 'body' | 'signedAt' | '
   return { body, signedAt, signature: createHmac('sha256', secret).update(`${signedAt}.${body}`).digest('hex') }
 }
 
+/** The same objects in all cases: what is made of a schema is kept. */
+const schemas = {
+  clocked: {
+    ...{ type: 'object', properties: { at: { type: 'string' }, start: { type: 'string' } } },
+    required: ['at', 'start'],
+  },
+  events: {
+    ...{
+      type: 'object',
+      properties: { n: { type: 'integer' }, records: { type: 'array' }, versions: { type: 'object' } },
+    },
+  },
+}
+
 function manifestOf({ clocks, topic, datasets, hook }: PlanCase): Manifest {
-  const object = (properties: object) => ({ type: 'object', properties, required: Object.keys(properties) })
   const workflow = (name: string, params: object, plans: readonly (Plan & { name: string })[]): WorkflowManifest => ({
     ...{ name, file: `${name}.ts`, params, plans, stages: [], nodes: [] },
   })
@@ -443,17 +456,11 @@ function manifestOf({ clocks, topic, datasets, hook }: PlanCase): Manifest {
       : []),
     ...(hook ? [{ kind: 'webhook', name: 'told', hook: 'told', secret: 'key', toleranceMs, maxBytes: 10_000 }] : []),
   ]
-  const params = {
-    ...{
-      type: 'object',
-      properties: { n: { type: 'integer' }, records: { type: 'array' }, versions: { type: 'object' } },
-    },
-  }
   return {
     ...{ format: 1, hash: 'v', entries: [], topics: [], streams: [], endpoints: [], commands: [], faults: [] },
     workflows: [
-      workflow('clocked', object({ at: { type: 'string' }, start: { type: 'string' } }), byClock as never),
-      workflow('events', params, byEvent as never),
+      workflow('clocked', schemas.clocked, byClock as never),
+      workflow('events', schemas.events, byEvent as never),
     ],
   } as Manifest
 }
