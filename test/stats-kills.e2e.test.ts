@@ -39,8 +39,10 @@ afterAll(async () => {
 async function tryOnce(path: string, body: object): Promise<boolean> {
   const answer = await post(server.url, path, body).catch(() => undefined)
   if (answer === undefined) return false
-  await answer.arrayBuffer().catch(() => {})
-  if (answer.status >= 300 && answer.status !== 503) throw new Error(`${path} was answered by ${answer.status}`)
+  const text = await answer.text().catch(() => '')
+  if (answer.status >= 300 && answer.status !== 503) {
+    throw new Error(`${path} was answered by ${answer.status}: ${text.slice(0, 500)}`)
+  }
   return answer.status < 300
 }
 

@@ -207,7 +207,9 @@ describe('exactness', () => {
     await check(world, { ...one, gaps }, lines, model(lines, distinct, true))
     expect(await world.waiting(one.name)).toEqual([])
     if (log === undefined) return
-    // The offset is at the end of the log, also where that has no record.
+    // The offset is at the end of the log, also where that has no record; a crash of the last commit of all left it behind.
+    crashes.length = 0
+    await runOn()
     const ends = Array.from({ length: partitions }, (_, partition) => log.end(partition))
     const shards = await shardFigures(world.db, one.name)
     expect(shards.map(({ committedOffset }) => committedOffset)).toEqual(ends)
