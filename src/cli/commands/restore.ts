@@ -21,7 +21,6 @@ export function addRestore(program: Command, context: CommandContext): void {
       const { tryLock } = await import('../../postgres/kernel-lock.ts')
       const { migrationFolders } = await import('../../app/app-migrations.ts')
       const { projectSettings } = await import('../../app/build/build.ts')
-      const folders = migrationFolders(settings.projectDir, await projectSettings(settings))
       const bytes = statSync(file, { throwIfNoEntry: false })?.size ?? 0
       const bar = cli.progress('restore')
       let read = 0
@@ -36,6 +35,8 @@ export function addRestore(program: Command, context: CommandContext): void {
         const unlock = tryLock(join(home, 'supervisor.lock'), 'exclusive')
         if (unlock === undefined) throw new SluiceError('CONFLICT', `Sluice runs on ${home}; stop it first`)
         try {
+          // They are read by a build, which leaves its traces in the home.
+          const folders = migrationFolders(settings.projectDir, await projectSettings(settings))
           const { database, close } = await openPlatformDatabase(settings, patient)
           try {
             const store = openFiles(join(home, 'objects'))
