@@ -142,7 +142,8 @@ export class Broker {
       ['256', '512'].flatMap((bits) => ['--add-scram', `SCRAM-SHA-${bits}=[name=${name},password=${password}]`]),
     )
     const cluster = randomBytes(16).toString('base64url')
-    const tool = ['kafka.tools.StorageTool', 'format', '--cluster-id', cluster, '--config', file, ...scram]
+    // With `=`: one id in 64 begins with a dash, and would be taken for an option.
+    const tool = ['kafka.tools.StorageTool', 'format', `--cluster-id=${cluster}`, '--config', file, ...scram]
     await promisify(execFile)(this.#kafka.java, [...this.#flags(), ...tool])
   }
 
