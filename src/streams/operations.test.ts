@@ -1,6 +1,7 @@
 /** Streams that run while operators pause, drain, rewind and scale them. */
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
+import { until } from '../../test/engine-world.ts'
 import { breaches } from '../../test/invariants/check.ts'
 import { builtIn, plainCapabilities, StreamWorld } from '../../test/stream-world.ts'
 import { z } from '../sdk/schema.ts'
@@ -67,14 +68,6 @@ const publish = (name: string, from: number, count: number) =>
     name,
     Array.from({ length: count }, (_, index) => ({ n: from + index })),
   )
-
-async function until(what: string, condition: () => Promise<boolean> | boolean): Promise<void> {
-  const deadline = performance.now() + 30_000
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`${what}: it did not come`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
-}
 
 const written = async (name: string) => (await totals(world.db, name)).written
 const shardsOf = (streams: Streams, name: string) => streams.held().filter((one) => one.stream === name).length

@@ -253,7 +253,8 @@ function identityOf(context: ApiContext, { name }: StreamManifest, value: string
   throw new SluiceError('INVALID_INPUT', `The stream ${name} does not take this value: ${identity.fault}`, { faults })
 }
 
-function onceFor(headers: Readonly<Record<string, string | undefined>>, request: readonly unknown[]) {
+/** What `answerOnce` needs to know of a request. */
+export function onceFor(headers: Readonly<Record<string, string | undefined>>, request: readonly unknown[]) {
   const requestHash = createHash('sha256').update(JSON.stringify(request)).digest('hex')
   return { key: headers['idempotency-key'], requestHash }
 }

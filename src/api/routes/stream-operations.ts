@@ -1,5 +1,4 @@
 /** What operators ask of streams: pause, resume, drain, rewind, scale; and what they asked. */
-import { createHash } from 'node:crypto'
 import { newRunId } from '../../core/ids.ts'
 import type { StreamManifest } from '../../core/manifest.ts'
 import { SluiceError } from '../../errors.ts'
@@ -11,7 +10,7 @@ import { type Asked, type StreamMode, setStreamMode, streamOperations } from '..
 import type { ApiContext } from '../context.ts'
 import { decodeCursor, encodeCursor } from '../cursor.ts'
 import { idempotencyHeader, pageOf, pageQuery, type Route, route } from '../route.ts'
-import { nameParams, streamOf } from './dead-letters.ts'
+import { nameParams, onceFor, streamOf } from './dead-letters.ts'
 
 const time = z.iso.datetime()
 const count = z.int()
@@ -212,9 +211,4 @@ function askedBy(
 function targetOf({ offset, time: from }: z.infer<typeof rewindBody>): RewindTarget {
   if (offset !== undefined) return { offset }
   return from === undefined ? 'beginning' : { time: new Date(from) }
-}
-
-function onceFor(headers: Readonly<Record<string, string | undefined>>, request: readonly unknown[]) {
-  const requestHash = createHash('sha256').update(JSON.stringify(request)).digest('hex')
-  return { key: headers['idempotency-key'], requestHash }
 }
