@@ -52,7 +52,11 @@ it('finds a doubled name wherever it is put, and none where there is none', () =
   )
 })
 
-/** JSON texts whose names and texts have colons, quotes, brackets and escapes, with blanks anywhere, and now and then a name twice. */
+/**
+ * JSON texts whose names and texts have colons, quotes, brackets and escapes, with blanks anywhere, and now and then a name twice.
+ * None is a single character that is written as an escape: of such names V8's own `JSON.parse` loses some once it has seen
+ * the name of one backslash (Node 24.21: `{"é":1,"\\u0000":1,"\\\\":1}` comes out as two names, by what was parsed before).
+ */
 const text = fc.constantFrom(
   'a',
   'b',
@@ -62,10 +66,10 @@ const text = fc.constantFrom(
   '{',
   '[',
   'constructor',
-  '\\',
+  'a\\',
   'é',
-  '\0',
-  '\ud800',
+  'a\0',
+  'a\ud800',
   '__proto__',
 )
 const written = text.chain((one) =>

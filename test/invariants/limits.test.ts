@@ -1,6 +1,9 @@
+import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { statement } from '../../src/ports/database.ts'
 import type { NodeLimits } from '../../src/sdk/pool.ts'
 import { setLimit } from '../../src/store/limits.ts'
+import { registerNode } from '../../src/store/nodes.ts'
 import { deployVersion } from '../../src/store/versions.ts'
 import { type TestDatabase, testDatabase } from '../database.ts'
 import { insertRun, testManifest, testNode, testWorkflow } from '../test-api.ts'
@@ -30,6 +33,13 @@ async function attempt(run: string, [from, to]: readonly [number, number | null]
   await test.db.script(row(from, 'none', 'running', '') + (to === null ? '' : row(to, 'running', 'success', detail)))
 }
 
+const own = statement('test.own-run', 'update sluice.runs set node_id = $2 where id = $1')
+async function ownedByALiveEngine(run: string): Promise<void> {
+  const id = randomUUID()
+  await registerNode(test.db, { id, kind: 'engine', host: 'here', pid: 1, leaseMs: 600_000 })
+  await test.db.query(own, [run, id])
+}
+
 const pool: NodeLimits = { pool: { name: 'etl', of: 2, slots: 1 } }
 
 it('finds a pool of which more was held than there is, and nothing where it was full', async () => {
@@ -37,6 +47,7 @@ it('finds a pool of which more was held than there is, and nothing where it was 
   const runs = [await insertRun(test.db), await insertRun(test.db), await insertRun(test.db)] as const
   await attempt(runs[0], [0, 100])
   await attempt(runs[1], [50, null])
+  await ownedByALiveEngine(runs[1])
   await attempt(runs[2], [100, 200])
   expect(await found()).toEqual([])
   const late = await insertRun(test.db)
@@ -53,6 +64,18 @@ it('counts what an attempt needs, and of an attempt whose engine died what its r
   await attempt(other, [500, 600])
   expect(await found()).toEqual([])
   await attempt(await insertRun(test.db), [550, 560])
+  expect(await found()).toHaveLength(1)
+})
+
+it('counts an attempt of a dead engine up to the last word of its run, while nobody has taken the run', async () => {
+  await deploy(pool)
+  const [dead, alive, next] = [await insertRun(test.db), await insertRun(test.db), await insertRun(test.db)]
+  await attempt(dead, [0, null])
+  await attempt(alive, [10, null])
+  await ownedByALiveEngine(alive)
+  await attempt(next, [20, 30])
+  expect(await found()).toEqual([])
+  await ownedByALiveEngine(dead)
   expect(await found()).toHaveLength(1)
 })
 
