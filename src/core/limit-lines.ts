@@ -106,6 +106,10 @@ export function before<Owner>(one: Line<Owner>, other: Line<Owner>): boolean {
 /** Its capacity was lowered: what ends is given back, and nothing starts. */
 export const isOver = <Owner>({ capacity, held }: Limit<Owner>): boolean => capacity !== undefined && held > capacity
 
+/** By attempts: what is in use beside it is kept by tasks that wait. */
+export const heldIn = <Owner>({ holders }: Limit<Owner>): number =>
+  holders.values().reduce((sum, amount) => sum + amount, 0)
+
 /** It holds all there is, and nobody else wishes any: that its own line moves on is no news. */
 function isAlone<Owner>({ isRate, capacity, held, granted, ahead, told }: Limit<Owner>): boolean {
   const holdsAll = capacity !== undefined && granted > 0 && held === granted && held >= capacity

@@ -283,7 +283,8 @@ describe('one node', () => {
     expect(world.fill(node)).toBe(0)
   })
 
-  it('collects what it needs when it was turned away again and again, and keeps nothing when it is forgotten', () => {
+  /** A task that needs a key and a slot was turned away so often that it keeps the key and waits for the slot alone. */
+  const collecting = () => {
     const specs = [
       { id: 'key:k:1', capacity: 1 },
       { id: 'pool:p', capacity: 1 },
@@ -312,15 +313,30 @@ describe('one node', () => {
       slotHeld = start(slot)
     }
     expect(world.live.size).toBe(2)
-    // It keeps the key from now on: nobody else gets it, and the slot is all that it waits for.
     end(keyHeld)
+    return { world, node, both, startKey: () => start(key), endSlot: () => end(slotHeld) }
+  }
+
+  it('collects what it needs when it was turned away again and again, and keeps nothing when it is forgotten', () => {
+    const { world, node, both, startKey } = collecting()
     const before = world.starts.length
-    start(key)
+    startKey()
     expect(world.starts).toHaveLength(before)
     node.lines.forget(node)
-    start(key)
+    startKey()
     expect(world.starts).toHaveLength(before + 1)
     expect(startedBy(world)).not.toContain(both.number)
+  })
+
+  it('gives back what it keeps when somebody sets less, and starts when there is enough again', () => {
+    const { world, both, endSlot } = collecting()
+    world.setCapacity('key:k:1', 0)
+    exchangeAll(world)
+    endSlot()
+    expect(startedBy(world)).not.toContain(both.number)
+    world.setCapacity('key:k:1', 1)
+    exchangeAll(world)
+    expect(startedBy(world)).toContain(both.number)
   })
 
   it('gives a key back of which the only task is given up as it was to start', () => {

@@ -4,6 +4,7 @@
  * 1. A task starts only when all that it needs is free at once; while it waits it holds nothing. One that was turned away
  *    `patience` times, since each time something else was lacking, collects what it needs one by one, in the fixed order
  *    of its needs, and keeps that. All who keep something while they wait do so in this order: there is no deadlock.
+ *    When somebody sets less than is held, what is kept so is given back.
  * 2. A line (tasks of equal needs) waits at one limit, the first that it lacks, and is looked at again when that has
  *    room. As long as a limit has room for the first in its line, that line is among those that `next` looks at.
  * 3. Nobody overtakes in line: by priority, then age; neither does a small request a large one, nor this node another.
@@ -23,6 +24,7 @@ import {
   firstPossible,
   headOf,
   heed,
+  heldIn,
   isBehindOther,
   isIdleKey,
   isOver,
@@ -248,6 +250,7 @@ export class LimitLines<Owner extends object> {
     const limit = this.#limits.get(id)
     if (!limit) return
     heed(limit, used, answer)
+    if (isOver(limit)) this.#giveBack(limit)
     this.#changed.add(id)
     this.#dirty.add(limit)
     this.#stir(limit)
@@ -314,6 +317,14 @@ export class LimitLines<Owner extends object> {
     }
     line.collected = 0
     line.turnedAway = 0
+  }
+
+  /** What of a limit is kept by those that wait. */
+  #giveBack(limit: Limit<Owner>): void {
+    if (limit.inUse === heldIn(limit)) return
+    for (const mine of this.#lines.values())
+      for (const line of mine.values())
+        if (line.needs.slice(0, line.collected).some(({ limit: id }) => id === limit.id)) this.#uncollect(line)
   }
 
   #loseInterest(line: Line<Owner>): void {

@@ -5,6 +5,7 @@
  * 2. After every kill the stream commits again, and the API is ready again, within the lease and five seconds.
  * 3. After every round of kills all work comes to rest: nothing that was acknowledged is lost, nothing is there twice.
  */
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
@@ -86,6 +87,9 @@ export async function chaos(options: ChaosOptions): Promise<ChaosReport> {
     const report = await run.all()
     failed = false
     return report
+  } catch (thrown) {
+    await run.keepFacts().catch(() => {})
+    throw thrown
   } finally {
     run.abandon()
     await house.close({ keep: failed })
@@ -142,6 +146,14 @@ class ChaosRun {
     const { catalogs, runs } = this.#work
     const received = catalogs.reduce((sum, { records }) => sum + records.length, 0)
     return { seed, kills: this.#kills, received, catalogs: catalogs.length, runs: runs.length }
+  }
+
+  /** What the database says of runs, for whoever looks for the cause: its server is gone afterwards. */
+  async keepFacts(): Promise<void> {
+    for (const [name, sql] of Object.entries(facts)) {
+      const rows = await this.#asking((ask) => ask(sql))
+      await writeFile(join(this.#house.folder, `${name}.jsonl`), rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+    }
   }
 
   /** Hands over nothing more, and waits for nothing. */
@@ -332,6 +344,15 @@ class ChaosRun {
     }
   }
 }
+
+const facts = {
+  nodes: 'select *, sluice.sluice_now() as now from sluice.nodes',
+  runs: 'select * from sluice.runs order by id',
+  tasks: 'select * from sluice.tasks order by run_id, node, map_index',
+  transitions: `select *, to_char(at, 'HH24:MI:SS.US') as time from sluice.transitions order by at, run_id, seq`,
+  limits: 'select * from sluice.limits',
+  grants: 'select * from sluice.limit_grants',
+} as const
 
 async function lostRuns(ask: Ask, runs: readonly { readonly id: string; readonly sum: number }[]): Promise<string[]> {
   const rows = await ask<{ run_id: string; result: string }>(

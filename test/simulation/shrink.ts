@@ -115,11 +115,19 @@ function without(workflow: SimWorkflow, gone: number): SimWorkflow {
 
 const plain = { losses: 0, waits: 0, failures: [], last: 'success' } as const
 
+/** Of a node that is not mapped no key can be of its item. */
+function withoutItem(manifest: NodeManifest): NodeManifest {
+  const { limits } = manifest
+  if (limits?.key === undefined) return manifest
+  const parts = limits.key.parts.map((part) => (typeof part === 'object' ? 0 : part))
+  return { ...manifest, limits: { ...limits, key: { ...limits.key, parts } } }
+}
+
 function* plainerNodes(sim: SimNode): Generator<SimNode> {
   const { manifest } = sim
   for (const name of ['over', 'limits', 'withinMs', 'stage', 'arms', 'priority', 'teardownOf'] as const) {
     const { [name]: left, ...rest } = manifest
-    if (left !== undefined) yield { ...sim, manifest: rest }
+    if (left !== undefined) yield { ...sim, manifest: name === 'over' ? withoutItem(rest) : rest }
   }
   if (manifest.rule !== 'all_success') yield { ...sim, manifest: { ...manifest, rule: 'all_success' } }
   if (manifest.retry.errors) yield { ...sim, manifest: { ...manifest, retry: { ...manifest.retry, errors: {} } } }
