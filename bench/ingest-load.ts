@@ -13,6 +13,8 @@ export interface Load {
   readonly batch: number
   /** Each event has an id of its own. */
   readonly ids: boolean
+  /** Asks for no answer of each event. */
+  readonly minimal: boolean
   readonly connections: number
   readonly warmMs: number
   readonly ms: number
@@ -39,6 +41,7 @@ function requestText(): string {
     `POST ${load.path} HTTP/1.1`,
     `Host: localhost:${load.port}`,
     'Content-Type: application/json',
+    ...(load.minimal ? ['Prefer: return=minimal'] : []),
     `Content-Length: ${Buffer.byteLength(body)}`,
     '',
     body,

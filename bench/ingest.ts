@@ -28,14 +28,18 @@ interface Case {
   readonly path: string
   readonly batch: number
   readonly ids: boolean
+  readonly minimal: boolean
   readonly connections: number
 }
 
+const single = { path: '/stats', batch: 0, minimal: false, connections: 128 } as const
+const batch = { path: '/stats/batch', batch: 100, connections: 32 } as const
 const cases: readonly Case[] = [
-  { name: 'single', path: '/stats', batch: 0, ids: false, connections: 128 },
-  { name: 'batches of 100', path: '/stats/batch', batch: 100, ids: false, connections: 32 },
-  { name: 'single, each with an id', path: '/stats', batch: 0, ids: true, connections: 128 },
-  { name: 'batches of 100, each event with an id', path: '/stats/batch', batch: 100, ids: true, connections: 32 },
+  { name: 'single', ...single, ids: false },
+  { name: 'batches of 100, answered with counts', ...batch, ids: false, minimal: true },
+  { name: 'batches of 100, answered for each event', ...batch, ids: false, minimal: false },
+  { name: 'single, each with an id', ...single, ids: true },
+  { name: 'batches of 100, each event with an id', ...batch, ids: true, minimal: true },
 ]
 
 const [warmMs, ms] = [1_000, 4_000]

@@ -199,6 +199,26 @@ describe('a batch by HTTP', () => {
   })
 
   it.each([
+    ['return=minimal', true],
+    ['respond-async, return="minimal"', true],
+    ['Return = Minimal; foo=bar', true],
+    ['return=representation', false],
+    ['return=minimalist', false],
+    ['noreturn=minimal', false],
+  ])('names its events or not, as the request prefers: %s', async (prefer, minimal) => {
+    const events = numbered(2)
+    const { status, body, headers } = await sendBatch(events, { prefer })
+    expect([status, body.stored, headers['preference-applied']]).toEqual([
+      202,
+      2,
+      minimal ? 'return=minimal' : undefined,
+    ])
+    expect(body).toEqual({ stored: 2, duplicate: 0, rejected: 0, ...(minimal ? {} : { items: expect.any(Array) }) })
+    const some = await sendBatch([{}, ...events], { prefer })
+    expect([some.status, some.body.duplicate, some.body.items.length]).toEqual([207, 2, 3])
+  })
+
+  it.each([
     ['not an array', sample, 422, 'INVALID_INPUT'],
     ['empty', [], 422, 'INVALID_INPUT'],
     ['over its number', numbered(101), 413, 'BODY_TOO_LARGE'],

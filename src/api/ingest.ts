@@ -30,12 +30,16 @@ const rejected = z.object({
   errors: problemSchema.shape.errors,
 })
 const items = z.array(z.union([stored, rejected])).meta({ description: 'One for each event, in their order' })
-const batchAnswer = z.object({
-  stored: z.int(),
-  duplicate: z.int(),
-  rejected: z.int(),
-  items,
+const counts = { stored: z.int(), duplicate: z.int(), rejected: z.int() }
+const batchAnswer = z.object({ ...counts, items })
+
+/** Names for each event are most of what a batch is answered with: those that do not look at them need not be sent them. */
+const batchHeaders = idempotencyHeader.extend({
+  prefer: z.string().optional().meta({
+    description: '`return=minimal` (RFC 7240): where no event is rejected, the answer has no `items`',
+  }),
 })
+const wantsMinimal = /(?:^|[,;])\s*return\s*=\s*"?minimal"?\s*(?:[,;]|$)/i
 
 const exampleId = '6fb43d24-6e54-4f1c-9f9b-3c5c1a3b8f10'
 const exampleRejection = {
@@ -103,13 +107,14 @@ function ingestRoutes(points: readonly IngestPoint[]): Route[] {
     }
     const batch = route({
       ...shared,
+      headers: batchHeaders,
       path: batchPath,
       errors,
       summary: `Stores events in ${stream}`,
       description: `Each is judged by itself; answered when those that are valid are committed. At most ${maxBatch} events and ${maxBatchBytes} bytes.`,
       body: z.array(schema).min(1).max(maxBatch),
       answers: {
-        202: { description: 'All are committed', schema: batchAnswer },
+        202: { description: 'All are committed', schema: z.object({ ...counts, items: items.optional() }) },
         207: { description: 'Some are committed, the others are rejected', schema: batchAnswer, example },
         422: {
           description: 'None is stored: INVALID_INPUT; `items` says why of each, where the body was read as events',
@@ -165,7 +170,12 @@ function takeBatch(point: IngestPoint, jsonDepth: number) {
     }
     point.take({ events: value, key: keyOf(request), suspect, batch: true }, (ends) => {
       if (ends instanceof SluiceError) return void reply.send(ends)
-      const { status, type, text } = batchText(ends, `${request.url}#${request.id}`)
+      const counts = countsOf(ends)
+      if (counts.rejected === 0 && wantsMinimal.test((request.headers.prefer as string | undefined) ?? '')) {
+        reply.code(202).type(json).header('preference-applied', 'return=minimal').send(JSON.stringify(counts))
+        return
+      }
+      const { status, type, text } = batchText(ends, counts, `${request.url}#${request.id}`)
       // Bytes, since Fastify would add a charset to the type of a problem.
       reply.code(status).type(type).send(Buffer.from(text))
     })
@@ -198,10 +208,14 @@ const located = (faults: readonly Fault[], at: string): Fault[] =>
 /** A detail may begin with a pointer into the event. */
 const detailAt = (detail: string, at: string) => (detail.startsWith('/') ? at + detail : detail.trimStart())
 
-function batchText(ends: readonly EventEnd[], instance: string) {
+function countsOf(ends: readonly EventEnd[]) {
   const counts = { stored: 0, duplicate: 0, rejected: 0 }
+  for (const { outcome } of ends) counts[outcome] += 1
+  return counts
+}
+
+function batchText(ends: readonly EventEnd[], counts: ReturnType<typeof countsOf>, instance: string) {
   const texts = ends.map((end, index) => {
-    counts[end.outcome] += 1
     if (end.outcome !== 'rejected') return storedText(end)
     const { code, detail, faults } = end
     const at = `/body/${index}`
