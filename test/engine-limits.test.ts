@@ -238,7 +238,7 @@ describe('an engine that dies', () => {
     const id = await hold('holds', 'a')
     await world.started('a')
     engine.engine.runs.suspend()
-    engine.executor.abandon(10)
+    await engine.executor.abandon(10)
     await engine.engine.runs.startOver()
     await world.started('a', 2)
     await world.go('a')

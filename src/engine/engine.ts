@@ -52,6 +52,15 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   const backfills = new Backfills(parts)
   const retain = new Retain({ ...parts, ...parts.retain })
   await retain.prepare()
+  let turns = 0
+  /** Gives the number of the turn when no attempt runs any more. */
+  const letGo = async (): Promise<number> => {
+    turns += 1
+    const turn = turns
+    runs.suspend()
+    await executor.abandon(leaseTimes(leaseMs).graceMs)
+    return turn
+  }
   const lease = await holdNodeLease({
     db: parts.heartbeat ?? db,
     node: { id: nodeId, kind: 'engine', host: parts.host, pid: parts.pid },
@@ -60,13 +69,13 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     onHeld: (until) => executor.mayWork(until),
     onDoubt: () => {
       note('the lease cannot be renewed: attempts are ended before others may take their runs')
-      runs.suspend()
-      executor.abandon(leaseTimes(leaseMs).graceMs)
+      void letGo()
       parts.abandonConnections?.()
     },
-    onBack: () => {
+    onBack: async () => {
       note('this engine was taken for dead, or might have been; it reads its runs again')
-      void runs.startOver()
+      // What was told to stop may take its time, and must not run beside what is begun now; meanwhile the lease may be in doubt again.
+      if ((await letGo()) === turns) await runs.startOver()
     },
   })
   const follow = serially(async () => {

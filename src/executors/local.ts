@@ -9,6 +9,7 @@
  * 4. A runner is replaced after `recycleAfter` attempts or above `maxRssBytes`, when it has nothing under way.
  */
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import type { Readable } from 'node:stream'
 import type { Outcome } from '../core/run-progress.ts'
 import { SluiceError } from '../errors.ts'
@@ -73,6 +74,8 @@ interface Runner {
 export class LocalExecutor {
   private readonly runners = new Set<Runner>()
   private readonly byToken = new Map<number, Runner>()
+  /** The ends of runners whose attempts are forgotten. */
+  private readonly abandoned = new Set<Promise<void>>()
   private readonly sweep: NodeJS.Timeout
   private stopping = false
   private failedStarts = 0
@@ -154,9 +157,9 @@ export class LocalExecutor {
 
   /**
    * Forgets every attempt under way, tells it to stop, and kills its runner after `graceMs` unless it has ended by then.
-   * Others take their places at once.
+   * Others take their places at once. Resolves when nothing that was ever forgotten so runs any more.
    */
-  abandon(graceMs: number): void {
+  async abandon(graceMs: number): Promise<void> {
     for (const runner of [...this.runners]) {
       if (runner.live.size === 0) continue
       const tokens = [...runner.live.keys()]
@@ -165,11 +168,16 @@ export class LocalExecutor {
       for (const token of tokens) this.byToken.delete(token)
       runner.live.clear()
       const late = setTimeout(() => runner.process.kill('SIGKILL'), graceMs)
-      runner.process.once('exit', () => clearTimeout(late))
+      const gone = once(runner.process, 'exit').then(() => {
+        clearTimeout(late)
+        this.abandoned.delete(gone)
+      })
+      this.abandoned.add(gone)
       if (runner.retiring) continue
       runner.retiring = true
       this.add(false)
     }
+    await Promise.all(this.abandoned)
   }
 
   /** Ends every runner; attempts under way are lost, and told so. */

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { statement } from '../../src/ports/database.ts'
-import { EngineWorld, type RunningEngine, until } from '../engine-world.ts'
+import { type EngineOptions, EngineWorld, type RunningEngine, until } from '../engine-world.ts'
 import { breaches } from '../invariants/check.ts'
 import { cutsOf, seed, timeout } from './cuts.ts'
 import { proxyFor, type TcpProxy } from './tcp-proxy.ts'
@@ -30,7 +30,7 @@ afterEach(async () => {
 })
 
 /** Which the next engine reaches through the proxy; others directly. */
-async function start(options: { readonly faulty?: boolean; readonly leaseMs?: number } = {}): Promise<RunningEngine> {
+async function start(options: EngineOptions & { readonly faulty?: boolean } = {}): Promise<RunningEngine> {
   const { faulty = true, ...rest } = options
   const engine = await world.engine({ ...rest, ...(faulty ? { url } : {}) })
   engines.push(engine)
@@ -115,6 +115,22 @@ describe('an engine that cannot renew its lease', () => {
     await until('it to be back', () => first.notes.join('\n').includes('it reads its runs again'))
     await engines[1]!.stop()
     expect(await world.ended(await world.start('none'))).toBe('success')
+    expect(await atRest()).toEqual([])
+  })
+
+  it('that can again at once begins nothing before its attempts have ended', { timeout: 60_000 }, async () => {
+    const first = await start({ leaseMs: 6_000, settings: { runners: 2 } })
+    const id = await world.start('loops', world.place('lingers'))
+    await world.started('lingers')
+    const again = () => existsSync(join(world.dir, 'lingers.2.started'))
+    const gone = Promise.any(first.forked.map((runner) => once(runner, 'exit'))).then(again)
+    proxy.set({ kind: 'refuse' })
+    proxy.reset()
+    await until('the doubt', () => first.notes.join('\n').includes('attempts are ended before others may take'))
+    proxy.set({ kind: 'pass' })
+    expect(await gone).toBe(false)
+    expect(await world.ended(id)).toBe('success')
+    expect(await world.tasks(id)).toMatchObject([{ attempt: 2, losses: 1 }])
     expect(await atRest()).toEqual([])
   })
 
