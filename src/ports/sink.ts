@@ -12,8 +12,10 @@ export interface PreparedRow {
   /** JSON text of everything but byte fields. */
   readonly body: string
   readonly bytes: readonly ByteField[]
-  /** Of a table: the text of each column; null is NULL. */
+  /** Of a table with a key: the text of each column; null is NULL. */
   readonly values?: readonly (string | null)[]
+  /** Of a table without a key: the columns as a line of COPY, without its end. */
+  readonly line?: string
   /** How much memory it takes until it is written. */
   readonly size: number
 }

@@ -15,7 +15,7 @@ import { plainParser } from '../core/plain-schema.ts'
 import type { Session } from '../ports/database.ts'
 import type { PreparedRow, Refusal, RowCopy, Sink, SinkEnd, SinkItem } from '../ports/sink.ts'
 import type { Schema } from '../sdk/schema.ts'
-import { columnText, copyLine, quickText } from './column-text.ts'
+import { columnText, copyText, quickCopy, quickText } from './column-text.ts'
 import { rowFault } from './row-fault.ts'
 import { type Column, findTable } from './table-catalogue.ts'
 import { type TableStatements, tableStatements } from './table-sql.ts'
@@ -72,7 +72,7 @@ export function tableSink(database: Session, options: TableSinkOptions): Sink {
 
 const rowCopy = ({ statements }: Opened, { recordId }: TableManifest): RowCopy => ({
   sql: statements.copy,
-  line: ({ values }, id) => copyLine(recordId === undefined ? values! : [...values!, id]),
+  line: (row, id) => copyLine(row, recordId === undefined ? undefined : id),
 })
 
 async function openTable(session: Session, options: TableManifest): Promise<Opened> {
@@ -117,33 +117,52 @@ class Preparation {
   }
 
   #encoded(filled: readonly Column[], row: Readonly<Record<string, unknown>>): PreparedRow | Refusal {
+    if (this.#key.size === 0) return this.#lineOf(filled, row)
     const values: (string | null)[] = []
     let size = 0
-    for (const { name, type, notNull } of filled) {
-      const quick = quickText(type, row[name])
-      if (quick !== undefined) {
-        values.push(quick)
-        size += quick.length
-        continue
-      }
-      const encoded = columnText(type, row[name])
-      if (!('text' in encoded)) return { reason: encoded.reason, detail: `${name}: ${encoded.detail}` }
-      const { text } = encoded
-      if (text === null && (notNull || this.#key.has(name))) {
-        return {
-          reason: 'missing value',
-          detail: `${name} must have a value${notNull ? '' : ': it is part of the key'}`,
-        }
-      }
-      values.push(text)
+    for (const column of filled) {
+      const text = quickText(column.type, row[column.name]) ?? this.#textOf(column, row)
+      if (typeof text === 'object' && text !== null) return text
       size += text === null ? 1 : text.length
+      values.push(text)
     }
-    if (size > maxRowChars) {
-      return { reason: 'row too large', detail: `the row has ${size} characters as text; ${maxRowChars} are allowed` }
+    return size > maxRowChars ? tooLarge(size) : { key: '', body: '', bytes: [], values, size }
+  }
+
+  /** Without a key all goes by COPY: its line is made at once, of values that are never held apart. */
+  #lineOf(filled: readonly Column[], row: Readonly<Record<string, unknown>>): PreparedRow | Refusal {
+    let line = ''
+    for (let at = 0; at < filled.length; at += 1) {
+      const column = filled[at]!
+      let text = quickCopy(column.type, row[column.name])
+      if (text === undefined) {
+        const slow = this.#textOf(column, row)
+        if (typeof slow === 'object' && slow !== null) return slow
+        text = copyText(slow)
+      }
+      line += at === 0 ? text : `\t${text}`
     }
-    return { key: '', body: '', bytes: [], values, size }
+    const { length: size } = line
+    return size > maxRowChars ? tooLarge(size) : { key: '', body: '', bytes: [], line, size }
+  }
+
+  #textOf({ name, type, notNull }: Column, row: Readonly<Record<string, unknown>>): string | null | Refusal {
+    const encoded = columnText(type, row[name])
+    if (!('text' in encoded)) return { reason: encoded.reason, detail: `${name}: ${encoded.detail}` }
+    if (encoded.text === null && (notNull || this.#key.has(name))) {
+      return {
+        reason: 'missing value',
+        detail: `${name} must have a value${notNull ? '' : ': it is part of the key'}`,
+      }
+    }
+    return encoded.text
   }
 }
+
+const tooLarge = (size: number): Refusal => ({
+  reason: 'row too large',
+  detail: `the row has ${size} characters as text; ${maxRowChars} are allowed`,
+})
 
 type RowItem = SinkItem & { readonly target: PreparedRow }
 
@@ -186,13 +205,13 @@ async function insertApart(parts: Parts, session: Session, rows: readonly RowIte
 
 async function insert(parts: Parts, session: Session, rows: readonly RowItem[]): Promise<readonly SinkEnd[]> {
   const { statements, columns, key, onConflict, recordId } = parts
+  if (key.length === 0) {
+    await session.copyIn(statements.copy, lines(rows, recordId !== undefined))
+    return rows.map(() => written)
+  }
   const values = rows.map(({ target, recordId: id }) =>
     recordId === undefined ? target.values! : [...target.values!, id],
   )
-  if (key.length === 0) {
-    await session.copyIn(statements.copy, lines(values))
-    return rows.map(() => written)
-  }
   const width = columns.length + (recordId === undefined ? 0 : 1)
   const inserted = await session.query(statements.insert, listsOf(values, width))
   if (onConflict === 'update' || inserted.length === rows.length) return rows.map(() => written)
@@ -204,9 +223,12 @@ async function insert(parts: Parts, session: Session, rows: readonly RowItem[]):
   return rows.map((_, index) => (places.has(index + 1) ? written : duplicate))
 }
 
-function* lines(rows: readonly (readonly (string | null)[])[]): Generator<string> {
-  for (const row of rows) yield copyLine(row)
+function* lines(rows: readonly RowItem[], withIds: boolean): Generator<string> {
+  for (const { target, recordId } of rows) yield copyLine(target, withIds ? recordId : undefined)
 }
+
+const copyLine = ({ line }: PreparedRow, id: string | undefined): string =>
+  id === undefined ? `${line}\n` : `${line}\t${copyText(id)}\n`
 
 /** A list per column. */
 function listsOf(rows: readonly (readonly (string | null)[])[], width: number): (string | null)[][] {

@@ -13,7 +13,6 @@ import type { Accepted } from './arrival.ts'
 
 export interface AdmitParts {
   readonly stream: HttpStream
-  readonly now: () => number
   /** Is told of each event that is rejected, under a short class. */
   readonly rejected: (reason: string) => void
 }
@@ -27,13 +26,15 @@ export interface Sent {
   readonly key: string | undefined
   /** Its id if it is given none. */
   readonly made: string
+  /** When its request came. */
+  readonly at: number
   readonly suspect: boolean
 }
 
 export type Admit = (sink: Sink, sent: Sent) => Accepted | EventEnd | Promise<Accepted | EventEnd>
 
 export function admitTo(parts: AdmitParts): Admit {
-  const { stream, now, rejected } = parts
+  const { stream, rejected } = parts
   const { from, id: identify, row: rowOf } = stream.options
   const { schema } = from
   const plain = plainParser(schema)
@@ -56,7 +57,7 @@ export function admitTo(parts: AdmitParts): Admit {
       ? reject(row.reason, `${row.reason}: ${row.detail}`)
       : { id, mark: given === undefined ? undefined : markOf(stream.name, given), event, row, end: undefined }
 
-  return (sink, { event: sent, key, made, suspect }) => {
+  return (sink, { event: sent, key, made, at, suspect }) => {
     if (suspect) {
       const fault = unfitPart(sent, '') ?? inexactPart(sent, '')
       if (fault !== undefined) return malformed([fault])
@@ -80,7 +81,7 @@ export function admitTo(parts: AdmitParts): Admit {
     const id = given ?? made
     let row: unknown
     try {
-      row = rowOf(event as never, { receivedAt: new Date(now()), id })
+      row = rowOf(event as never, { receivedAt: new Date(at), id })
     } catch (thrown) {
       return failed('row', thrown)
     }

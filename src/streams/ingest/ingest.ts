@@ -12,7 +12,7 @@ import type { HttpStream } from '../../sdk/stream.ts'
 import { addLane } from '../../store/ingest.ts'
 import { registerNode, removeNodes, renewNode } from '../../store/nodes.ts'
 import { acquire, type HeldShard, release, renew } from '../../store/shards.ts'
-import { type StreamMode, streamModes } from '../../store/stream-controls.ts'
+import { type StreamControl, streamControls } from '../../store/stream-controls.ts'
 import { parseDuration } from '../../time.ts'
 import { type Admit, admitTo } from './admit.ts'
 import { type Arrived, Delivery } from './arrival.ts'
@@ -55,9 +55,9 @@ export async function openIngest(options: IngestOptions): Promise<Ingest> {
   const identity = { id: node, kind: 'serving', host, pid, leaseMs } as const
   let registered = false
   /** Of streams that are paused, or drain: neither takes anything in. */
-  let modes: ReadonlyMap<string, StreamMode> = new Map()
+  let controls: ReadonlyMap<string, StreamControl> = new Map()
   const look = async () => {
-    modes = await streamModes(
+    controls = await streamControls(
       heartbeat,
       streams.map(({ name }) => name),
     )
@@ -83,14 +83,15 @@ export async function openIngest(options: IngestOptions): Promise<Ingest> {
       report,
     })
     const rejected = (reason: string) => lane.reject(reason)
-    const admit = admitTo({ stream, now: options.now, rejected })
+    const admit = admitTo({ stream, rejected })
     lanes.set(stream.name, lane)
     points.push({
       stream: stream.name,
       source: stream.options.from,
       take(request, answer) {
-        if (modes.has(stream.name)) answer(turnedAway(stream.name))
-        else take(lane, admit, options.newId(), request, answer)
+        const control = controls.get(stream.name)
+        if (control !== undefined) answer(turnedAway(stream.name, control))
+        else take(lane, admit, { made: options.newId(), at: options.now() }, request, answer)
       },
     })
   }
@@ -99,7 +100,11 @@ export async function openIngest(options: IngestOptions): Promise<Ingest> {
     await look()
     const held = [...lanes.values()].flatMap((lane) => (lane.shard === undefined ? [] : [{ lane, shard: lane.shard }]))
     if (held.length === 0) return
-    const asked = held.map(({ lane, shard }) => ({ ...shard, inFlight: lane.inFlight, parked: 0 }))
+    const asked = held.map(({ lane, shard }) => ({
+      ...{ ...shard, inFlight: lane.inFlight, parked: 0 },
+      // Since that change was seen, nothing is taken any more.
+      drained: lane.inFlight === 0 ? controls.get(shard.stream)?.change : undefined,
+    }))
     const kept = new Set((await renew(heartbeat, node, leaseMs, asked)).map(nameOf))
     for (const { lane, shard } of held) if (!kept.has(nameOf(shard)) && lane.shard?.epoch === shard.epoch) lane.lost()
   }
@@ -128,8 +133,8 @@ export async function openIngest(options: IngestOptions): Promise<Ingest> {
   }
 }
 
-const turnedAway = (stream: string) =>
-  new SluiceError('UNAVAILABLE', `The stream ${stream} is paused; send the events again later`, {
+const turnedAway = (stream: string, { mode }: StreamControl) =>
+  new SluiceError('UNAVAILABLE', `The stream ${stream} is ${mode}; send the events again later`, {
     retryAfterMs: 30_000,
   })
 
@@ -151,19 +156,35 @@ async function takeShard(database: Session, owner: LaneOwner): Promise<HeldShard
   }
 }
 
-function take(lane: Lane, admit: Admit, made: string, request: IngestRequest, answer: IngestAnswer): void {
+function take(
+  lane: Lane,
+  admit: Admit,
+  { made, at }: { readonly made: string; readonly at: number },
+  { events, key, suspect, batch }: IngestRequest,
+  answer: IngestAnswer,
+): void {
   const { sink } = lane
   if (sink === undefined) {
     answer(lane.refusal())
     return
   }
-  const { events, key, suspect, batch } = request
-  // Sent again under the same key, a batch brings the same events at the same places.
-  const placed = (id: string, index: number) => (batch ? `${id}#${index}` : id)
-  const arrived = events.map((event, index) =>
-    admit(sink, { event, key: key && placed(key, index), made: placed(made, index), suspect }),
-  )
-  if (!arrived.some((one) => one instanceof Promise)) {
+  const arrived: (Arrived | Promise<Arrived>)[] = []
+  let waits = false
+  for (let index = 0; index < events.length; index += 1) {
+    // Sent again under the same key, a batch brings the same events at the same places.
+    const place = batch ? `#${index}` : ''
+    const sent = {
+      event: events[index],
+      key: key === undefined ? undefined : key + place,
+      made: made + place,
+      at,
+      suspect,
+    }
+    const one = admit(sink, sent)
+    waits ||= one instanceof Promise
+    arrived.push(one)
+  }
+  if (!waits) {
     lane.deliver(new Delivery(arrived as Arrived[], answer))
     return
   }
