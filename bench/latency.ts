@@ -1,7 +1,7 @@
 /** How soon a run's task starts when there is little to do: runs of one task at an even pace, as a histogram. */
 import { join } from 'node:path'
 import { format, histogram, median, quantile, type Report, table } from './measure.ts'
-import { type Latencies, paced } from './paced.ts'
+import { type Latencies, paced, pacedCommits } from './paced.ts'
 import { startPlatform } from './platform.ts'
 
 const secondsEach = 5
@@ -9,11 +9,16 @@ const secondsEach = 5
 /** @param rates runs started per second */
 export async function benchLatency(rounds: number, rates: readonly number[]): Promise<Report> {
   const platform = await startPlatform(join(import.meta.dirname, 'project'))
-  const found = new Map<number, Latencies[]>(rates.map((rate) => [rate, []]))
+  const found = new Map<number, (Latencies & { readonly commits: readonly number[] })[]>(
+    rates.map((rate) => [rate, []]),
+  )
   try {
     await paced(platform, 50, 100)
     for (let round = 0; round < rounds; round += 1) {
-      for (const rate of rates) found.get(rate)!.push(await paced(platform, rate, rate * secondsEach))
+      for (const rate of rates) {
+        const commits = await pacedCommits(platform, rate, rate * secondsEach)
+        found.get(rate)!.push({ ...(await paced(platform, rate, rate * secondsEach)), commits })
+      }
     }
   } finally {
     await platform.stop()
@@ -45,4 +50,5 @@ export async function benchLatency(rounds: number, rates: readonly number[]): Pr
 const kinds = [
   ['started', 'run made to task started (rows)'],
   ['begun', 'run made to the function begun (runner)'],
+  ['commits', 'limit: three commits of a row, one after another'],
 ] as const

@@ -34,3 +34,31 @@ export async function paced(platform: Platform, perSecond: number, runs: number)
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
 }
+
+const makeTable = `create schema if not exists bench_paced; drop table if exists bench_paced.rows;
+  create table bench_paced.rows (id bigint primary key, change int not null)`
+const insert = statement('bench.paced_insert', 'insert into bench_paced.rows (id, change) values ($1, 0)')
+const update = statement('bench.paced_update', 'update bench_paced.rows set change = change + 1 where id = $1')
+
+/**
+ * The limit: what three commits one after another take at this pace, on the same server with nothing else to do, of one row
+ * each. As many are between a run that is made and its task's start: the run, its claim, the start. Milliseconds.
+ */
+export async function pacedCommits({ db }: Platform, perSecond: number, count: number): Promise<number[]> {
+  await db.script(makeTable)
+  const startedAt = performance.now()
+  const under: Promise<number>[] = []
+  const commits = async (id: number) => {
+    const from = performance.now()
+    await db.execute(insert, [id])
+    await db.execute(update, [id])
+    await db.execute(update, [id])
+    return performance.now() - from
+  }
+  for (let id = 0; id < count; id += 1) {
+    const wait = startedAt + (id * 1_000) / perSecond - performance.now()
+    if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait))
+    under.push(commits(id))
+  }
+  return Promise.all(under)
+}

@@ -44,8 +44,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const broker = await hostSharedBroker(socket)
   return async () => {
     await broker.stop()
-    release?.()
     await removeHome(home)
+    release?.()
   }
 }
 

@@ -26,6 +26,7 @@ const patienceMs = 30_000
 /** So many runs are remembered as noted; noting one again changes nothing. */
 const mostRuns = 10_000
 const mostInGroup = 500
+const gatherMs = 50
 
 type Task = Pick<AttemptKey, 'runId' | 'node' | 'mapIndex'>
 const nameOf = ({ runId, node, mapIndex }: Task) => `${runId} ${node} ${mapIndex}`
@@ -159,6 +160,8 @@ export class LineageWriter {
 
   private async tellRuns(): Promise<void> {
     while (this.runs.length > 0) {
+      // Nobody waits for it, and a commit for each run would be one of four that a short run makes.
+      await new Promise((resolve) => setTimeout(resolve, gatherMs))
       const runs = this.runs.splice(0)
       await noteEnvironment(this.db, runs, this.environment).catch((error) => {
         // Asked again with the next attempt of these runs, if there is one.
