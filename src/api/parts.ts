@@ -49,6 +49,11 @@ export interface ApiParts {
    * process does not have that stream.
    */
   identify(stream: string, value: string): Identity | undefined
+  /**
+   * Where topics do not lie in the database: by partition, the first offset that is kept of one.
+   * @throws SluiceError UNAVAILABLE when it cannot be asked for.
+   */
+  keptFrom?(topic: string): Promise<readonly number[]>
   /** Checks of other parts, besides the API's own of database, engine, shards and definitions. */
   ready?(): Promise<readonly Check[]>
   readonly clock: Clock

@@ -69,6 +69,7 @@ async function startServing(orders: Orders, config: Config, note: (line: string)
       point,
       file: definitions.fileOf(definitions.streams.get(point.stream)!),
     })),
+    ...(kafka && { keptFrom: (topic: string) => kafka.beginningsOf(topic) }),
     ready: async () => [
       { name: 'storage', ...(await roomIn(config.home)) },
       ...(await tableChecks(db, manifest.streams)),

@@ -2,9 +2,10 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it, onTestFinished, vi } from 'vitest'
 import { testApi } from '../../test/test-api.ts'
-import { ensureShards } from '../store/shards.ts'
+import { acquire, ensureShards, renew } from '../store/shards.ts'
+import { streamControls } from '../store/stream-controls.ts'
 import { ensureTopic } from '../store/topics.ts'
 import { Cli } from './cli.ts'
 import { runCli } from './run-cli.ts'
@@ -14,14 +15,19 @@ async function world() {
   await ensureTopic(api.db, 'urls', 2)
   await ensureShards(api.db, 'images', 'urls')
   const { port } = new URL(await api.listen(0, '127.0.0.1'))
+  let looks = 0
+  api.app.server.on('request', ({ method }) => {
+    if (method === 'GET') looks += 1
+  })
   const home = await mkdtemp(join(tmpdir(), 'sluice-cli-operations-'))
   onTestFinished(() => rm(home, { recursive: true }))
-  return async (...argv: string[]) => {
+  const run = async (...argv: string[]) => {
     const told = { out: '', err: '' }
     const cli = new Cli({ write: (some) => (told.out += some) }, { write: (some) => (told.err += some) })
     const all = ['streams', ...argv, '--port', port, '--data', home]
     return { code: await runCli(all, cli, new AbortController().signal), ...told }
   }
+  return Object.assign(run, { db: api.db, looks: () => looks })
 }
 
 it('pauses, drains until nothing is open, and resumes', async () => {
@@ -36,6 +42,34 @@ it('pauses, drains until nothing is open, and resumes', async () => {
   const { out } = await run('operations', 'images')
   expect(out.split('\n').map((line) => line.split(/ +/)[1])).toEqual(['ACT', 'resume', 'drain', 'pause', undefined])
   expect(out).toContain('a move')
+})
+
+it('waits until every holder has told that it is drained, and not when somebody asks for something else', async () => {
+  const run = await world()
+  const holder = '0199d0a0-0000-7000-8000-00000000000a'
+  // Just read: the figures of its last renewal know of nothing in its steps.
+  const [held] = await acquire(run.db, ['images'], holder, 600_000, 1)
+  let over = false
+  const waited = run('drain', 'images', '--wait').finally(() => {
+    over = true
+  })
+  const change = async () => (await streamControls(run.db, ['images'])).get('images')?.change
+  await vi.waitUntil(async () => (await change()) !== undefined, { timeout: 30_000 })
+  const tell = async (drained: number | undefined) =>
+    renew(run.db, holder, 600_000, [{ ...held!, inFlight: 0, parked: 0, drained }])
+  const looks = run.looks()
+  await vi.waitUntil(() => run.looks() > looks + 1, { timeout: 30_000 })
+  expect(over).toBe(false)
+  await tell(await change())
+  expect((await waited).out).toBe('images reads nothing more, and nothing of it is open\n')
+
+  await run('resume', 'images')
+  const again = run('drain', 'images', '--wait')
+  await vi.waitUntil(async () => (await change()) === 3, { timeout: 30_000 })
+  await run('pause', 'images')
+  const stopped = await again
+  expect([stopped.code, stopped.out]).toEqual([1, ''])
+  expect(stopped.err).toContain('images does not drain any more: it is paused')
 })
 
 it('rewinds and scales', async () => {

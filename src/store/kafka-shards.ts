@@ -65,19 +65,35 @@ export function heldKafkaShards(
   return session.query(heldStatement, [node])
 }
 
+const unheldStatement = statement<{ stream: string }>(
+  'kafka-shards.unheld',
+  `select distinct stream from sluice.shards
+   where stream = any ($1::text[]) and holder is null and topic like 'kafka:%' order by stream`,
+)
+
+/** Those of the streams that have shards without a holder, such as the paused ones: nobody reads there how far their sources go. */
+export async function unheldKafkaStreams(session: Session, streams: readonly string[]): Promise<string[]> {
+  return (await session.query(unheldStatement, [streams])).map(({ stream }) => stream)
+}
+
 const endsStatement = statement(
   'kafka-shards.note-ends',
   `
-  update sluice.shards s set source_end = given.source_end
-  from unnest($2::text[], $3::int[], $4::bigint[]) as given (stream, partition, source_end)
-  where s.stream = given.stream and s.partition = given.partition and s.holder = $1
-    and s.source_end is distinct from given.source_end`,
+  with news as (
+    select s.stream, s.partition, given.source_end from sluice.shards s
+    join unnest($2::text[], $3::int[], $4::bigint[]) as given (stream, partition, source_end)
+      on s.stream = given.stream and s.partition = given.partition
+    where s.holder is not distinct from $1 and s.source_end is distinct from given.source_end
+    order by s.stream, s.partition for no key update of s
+  )
+  update sluice.shards s set source_end = news.source_end
+  from news where s.stream = news.stream and s.partition = news.partition`,
 )
 
-/** What the holder heard of how far its sources go. */
+/** How far sources go, as the holder of their shards heard; null: of shards that nobody holds. */
 export async function noteSourceEnds(
   session: Session,
-  node: string,
+  node: string | null,
   ends: readonly (ShardId & { readonly end: number })[],
 ): Promise<void> {
   if (ends.length === 0) return

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type TestDatabase, testDatabase } from '../../test/database.ts'
 import { countBatch, type RecordOutcome } from '../core/ledger.ts'
 import { statement } from '../ports/database.ts'
-import { dropLedgerPartitions, foldLedger, makeLedgerPartitions, totals } from './ledger.ts'
+import { dropLedgerPartitions, foldLedger, makeLedgerPartitions, streamTotals, totals } from './ledger.ts'
 import { settle } from './records.ts'
 import { acquire, advance, ensureShards, type HeldShard } from './shards.ts'
 import { append, ensureTopic } from './topics.ts'
@@ -116,6 +116,31 @@ describe('the ledger', () => {
     const before = await totals(test.db, 'lines')
     expect(await commitAt('2026-02-01T00:00:00Z', ['written'])).toEqual(new Date('2026-03-03T00:00:00Z'))
     expect(await totals(test.db, 'lines')).toEqual({ ...before, written: before.written + 1, pending: 90, queued: 89 })
+  })
+
+  it('tells of many streams in one statement what it tells of each alone, and of one without rows that there are none', async () => {
+    await test.db.script(`
+      insert into sluice.shards (stream, partition, topic, committed_offset) values ('other', 0, 'lines', 60), ('other', 1, 'x:y', 0);
+      insert into sluice.ledger_folds
+        (stream, partition, through, received, written, duplicate, filtered, rejected, dead, waiting, reasons)
+      values ('other', 0, '-infinity', 50, 40, 0, 0, 7, 3, 0, '{"r0": 5, "r9": 2}');
+      insert into sluice.ledger_batches
+        (stream, partition, from_offset, to_offset, received, written, duplicate, filtered, rejected, dead, waiting, committed_at, reasons)
+      values ('other', 0, 50, 60, 10, 8, 0, 0, 2, 0, 0, sluice.sluice_now(), '{"r0": 1, "new": 1}');
+      insert into sluice.stream_operations (id, stream, act, by, detail) values (gen_random_uuid(), 'other', 'rewind', 'ada', '{}');
+      insert into sluice.stream_rewinds
+        (operation, stream, partition, from_offset, to_offset, received, written, duplicate, filtered, rejected, dead, waiting, reasons, at)
+      select id, 'other', 0, 60, 50, 4, 1, 0, 0, 3, 0, 0, '{"r9": 2, "r0": 1}', sluice.sluice_now() from sluice.stream_operations;`)
+    const none = { received: 0, pending: 0, written: 0, duplicate: 0, filtered: 0, rejected: 0, dead: 0 }
+    const all = await streamTotals(test.db, ['lines', 'nothing', 'other', 'lines'])
+    expect([...all.keys()].sort()).toEqual(['lines', 'nothing', 'other'])
+    for (const name of all.keys()) expect(all.get(name)).toEqual(await totals(test.db, name))
+    expect(all.get('nothing')).toEqual({ ...none, queued: 0, waiting: 0, rejectedByReason: {} })
+    expect(all.get('other')).toEqual({
+      ...{ ...none, received: 96, pending: 40, queued: 40, waiting: 0, written: 47, rejected: 6, dead: 3 },
+      rejectedByReason: { new: 1, r0: 5 },
+    })
+    expect(await streamTotals(test.db, [])).toEqual(new Map())
   })
 
   it('refuses a commit from elsewhere than the committed offset, or under another epoch', async () => {

@@ -5,74 +5,86 @@
  *    `folded_through`. So a fold, under that lock, sees every row below its time, and none comes later.
  * 2. Totals are the folds and the rows since, less what rewinds took back: quick however long the history is.
  */
-import { type RecordCount, totals as sumUp, type Totals } from '../core/ledger.ts'
+import { type BatchCounts, type RecordCount, totals as sumUp, type Totals } from '../core/ledger.ts'
 import { type Database, type Session, statement } from '../ports/database.ts'
 
-const batchSumsStatement = statement<{
-  received: number
-  written: number
-  duplicate: number
-  filtered: number
-  rejected: number
-  dead: number
-  waiting: number
-  queued: number
-}>(
-  'ledger.sum-batches',
+interface SumsRow {
+  readonly stream: string
+  /** Of folds and of batches since, less what rewinds took back. */
+  readonly counts: BatchCounts
+  readonly queued: number
+  /** Of records since the folds. */
+  readonly moves: readonly RecordCount[]
+  readonly reasons: Readonly<Record<string, number>>
+}
+
+/** One statement, and so of one instant, however many streams there are. */
+const sumsStatement = statement<SumsRow>(
+  'ledger.sums',
   `
-  with sums as (
-    select received, written, duplicate, filtered, rejected, dead, waiting
-    from sluice.ledger_folds where stream = $1
-    union all
-    select b.received, b.written, b.duplicate, b.filtered, b.rejected, b.dead, b.waiting
-    from sluice.shards s
+  with asked as (
+    select distinct stream from unnest($1::text[]) as given (stream)
+  ), shards as (
+    select s.stream, s.partition, s.folded_through,
+      greatest(coalesce(p.next_offset, s.source_end, s.committed_offset) - s.committed_offset, 0) as queued
+    from sluice.shards s left join sluice.topic_partitions p on p.topic = s.topic and p.partition = s.partition
+    where s.stream = any ($1)
+  ), batches as (
+    select b.stream, b.received, b.written, b.duplicate, b.filtered, b.rejected, b.dead, b.waiting, b.reasons
+    from shards s
     join sluice.ledger_batches b
       on b.stream = s.stream and b.partition = s.partition and b.committed_at >= s.folded_through
-    where s.stream = $1
-    union all
-    select -received, -written, -duplicate, -filtered, -rejected, -dead, -waiting
-    from sluice.stream_rewinds where stream = $1
+  ), ends as (
+    select r.stream, r.outcome, r.was, case when r.outcome = 'rejected' then coalesce(r.reason, '') end as reason, count(*) as count
+    from shards s
+    join sluice.ledger_records r on r.stream = s.stream and r.partition = s.partition and r.at >= s.folded_through
+    where r.was is not null or r.outcome = 'rejected'
+    group by 1, 2, 3, 4
+  ), counts as (
+    select stream, sum(received) as received, sum(written) as written, sum(duplicate) as duplicate,
+      sum(filtered) as filtered, sum(rejected) as rejected, sum(dead) as dead, sum(waiting) as waiting
+    from (
+      select stream, received, written, duplicate, filtered, rejected, dead, waiting
+      from sluice.ledger_folds where stream = any ($1)
+      union all
+      select stream, received, written, duplicate, filtered, rejected, dead, waiting from batches
+      union all
+      select stream, -received, -written, -duplicate, -filtered, -rejected, -dead, -waiting
+      from sluice.stream_rewinds where stream = any ($1)
+    ) as each group by stream
+  ), moves as (
+    select stream, jsonb_agg(jsonb_build_object('outcome', outcome, 'was', was, 'count', count)) as moves
+    from ends where was is not null group by stream
+  ), reasons as (
+    select stream, jsonb_object_agg(reason, count) as reasons
+    from (
+      select stream, reason, sum(count) as count
+      from (
+        select stream, reason, count from ends where outcome = 'rejected'
+        union all
+        select b.stream, given.reason, given.count::bigint
+        from batches b, jsonb_each_text(b.reasons) as given (reason, count) where b.reasons is not null
+        union all
+        select f.stream, folded.reason, folded.count::bigint
+        from sluice.ledger_folds f, jsonb_each_text(f.reasons) as folded (reason, count) where f.stream = any ($1)
+        union all
+        select t.stream, taken.reason, -taken.count::bigint
+        from sluice.stream_rewinds t, jsonb_each_text(t.reasons) as taken (reason, count) where t.stream = any ($1)
+      ) as each
+      group by stream, reason having sum(count) <> 0
+    ) as counted
+    group by stream
   )
-  select coalesce(sum(received), 0)::bigint as received, coalesce(sum(written), 0)::bigint as written,
-    coalesce(sum(duplicate), 0)::bigint as duplicate, coalesce(sum(filtered), 0)::bigint as filtered,
-    coalesce(sum(rejected), 0)::bigint as rejected, coalesce(sum(dead), 0)::bigint as dead,
-    coalesce(sum(waiting), 0)::bigint as waiting,
-    (select coalesce(sum(greatest(coalesce(p.next_offset, s.source_end, s.committed_offset) - s.committed_offset, 0)), 0)::bigint
-     from sluice.shards s left join sluice.topic_partitions p on p.topic = s.topic and p.partition = s.partition
-     where s.stream = $1) as queued
-  from sums`,
-)
-
-const recordSumsStatement = statement<RecordCount & { reason: string | null }>(
-  'ledger.sum-records',
-  `
-  select r.outcome, r.was, case when r.outcome = 'rejected' then r.reason end as reason, count(*)::bigint as count
-  from sluice.shards s
-  join sluice.ledger_records r on r.stream = s.stream and r.partition = s.partition and r.at >= s.folded_through
-  where s.stream = $1 and (r.was is not null or r.outcome = 'rejected')
-  group by 1, 2, 3
-  union all
-  select 'rejected', null, counted.reason, sum(counted.count::bigint)::bigint
-  from sluice.shards s
-  join sluice.ledger_batches b
-    on b.stream = s.stream and b.partition = s.partition and b.committed_at >= s.folded_through
-  cross join jsonb_each_text(b.reasons) as counted (reason, count)
-  where s.stream = $1 and b.reasons is not null
-  group by 3`,
-)
-
-const foldedReasonsStatement = statement<{ reason: string; count: number }>(
-  'ledger.folded-reasons',
-  `
-  select reason, sum(count)::bigint as count
-  from (
-    select reason, count::bigint as count
-    from sluice.ledger_folds, jsonb_each_text(reasons) as folded (reason, count) where stream = $1
-    union all
-    select reason, -count::bigint
-    from sluice.stream_rewinds, jsonb_each_text(reasons) as taken (reason, count) where stream = $1
-  ) as counted
-  group by reason having sum(count) <> 0`,
+  select a.stream,
+    jsonb_build_object('received', coalesce(c.received, 0), 'written', coalesce(c.written, 0),
+      'duplicate', coalesce(c.duplicate, 0), 'filtered', coalesce(c.filtered, 0), 'rejected', coalesce(c.rejected, 0),
+      'dead', coalesce(c.dead, 0), 'waiting', coalesce(c.waiting, 0)) as counts,
+    coalesce((select sum(queued) from shards s where s.stream = a.stream), 0)::bigint as queued,
+    coalesce(m.moves, '[]') as moves, coalesce(r.reasons, '{}') as reasons
+  from asked a
+  left join counts c on c.stream = a.stream
+  left join moves m on m.stream = a.stream
+  left join reasons r on r.stream = a.stream`,
 )
 
 export interface StreamTotals extends Totals {
@@ -84,33 +96,30 @@ export interface StreamTotals extends Totals {
 }
 
 /**
- * Where the records of a stream ended: `received = pending + written + duplicate + filtered + rejected + dead`, of one
- * instant.
+ * Where the records of streams ended: `received = pending + written + duplicate + filtered + rejected + dead`, all of one
+ * instant. Gives every stream that was asked for.
  */
-export async function totals(database: Database, stream: string): Promise<StreamTotals> {
-  return database.transaction(async (session) => {
-    await session.script('set transaction isolation level repeatable read, read only')
-    const [batches] = await session.query(batchSumsStatement, [stream])
-    const records = await session.query(recordSumsStatement, [stream])
-    const reasons = await session.query(foldedReasonsStatement, [stream])
-    const { queued, ...counts } = batches!
-    const sums = sumUp([counts], records)
-    const rejectedByReason = countReasons([...reasons, ...records.filter((row) => row.outcome === 'rejected')])
-    return {
-      ...sums,
-      received: sums.received + queued,
-      pending: sums.pending + queued,
-      queued,
-      waiting: sums.pending,
-      rejectedByReason,
-    }
-  })
+export async function streamTotals(session: Session, streams: readonly string[]): Promise<Map<string, StreamTotals>> {
+  if (streams.length === 0) return new Map()
+  const rows = await session.query(sumsStatement, [streams])
+  return new Map(rows.map((row) => [row.stream, totalsOf(row)]))
 }
 
-function countReasons(rows: Iterable<{ reason: string | null; count: number }>): Record<string, number> {
-  const counts = new Map<string, number>()
-  for (const { reason, count } of rows) counts.set(reason ?? '', (counts.get(reason ?? '') ?? 0) + count)
-  return Object.fromEntries([...counts].sort(([a], [b]) => (a < b ? -1 : 1)))
+/** Of one stream. */
+export async function totals(session: Session, stream: string): Promise<StreamTotals> {
+  return (await streamTotals(session, [stream])).get(stream)!
+}
+
+function totalsOf({ counts, queued, moves, reasons }: SumsRow): StreamTotals {
+  const sums = sumUp([counts], moves)
+  return {
+    ...sums,
+    received: sums.received + queued,
+    pending: sums.pending + queued,
+    queued,
+    waiting: sums.pending,
+    rejectedByReason: Object.fromEntries(Object.entries(reasons).sort(([a], [b]) => (a < b ? -1 : 1))),
+  }
 }
 
 const lockForFoldStatement = statement<{ stream: string; partition: number }>(

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { StreamWorld } from '../../test/stream-world.ts'
 import { balances } from '../core/ledger.ts'
+import { statement } from '../ports/database.ts'
 import { z } from '../sdk/schema.ts'
 import { documents, type Stream, stream } from '../sdk/stream.ts'
 import { topic } from '../sdk/topic.ts'
@@ -49,10 +50,12 @@ const kinds = ['good', 'bad', 'odd', 'dead', 'good'] as const
 const someLines = (count: number, from = 0): Line[] =>
   Array.from({ length: count }, (_, index) => ({ n: from + index, kind: kinds[(from + index) % kinds.length]! }))
 
-async function rewind(name: string, target: RewindTarget, partition: number | null = null) {
+async function rewind(name: string, target: RewindTarget, partition: number | null = null, keptFrom?: number[]) {
   const asked = { id: randomUUID(), by: 'ada', note: 'a fault was mended' }
-  return world.db.transaction((session) => rewindShards(session, name, { target, partition }, asked))
+  return world.db.transaction((session) => rewindShards(session, name, { target, partition, keptFrom }, asked))
 }
+
+const moveAway = statement('test.move-away', `update sluice.shards set topic = 'kafka:' || topic where stream = $1`)
 
 async function sums(name: string) {
   const { queued, waiting, rejectedByReason, ...terms } = await totals(world.db, name)
@@ -111,6 +114,21 @@ describe('a rewind', () => {
     expect(await rewind(name, { time: new Date(Date.now() + 3_600_000) })).toEqual([
       { partition: 0, from: 30, to: 30, records: 0 },
     ])
+  })
+
+  it('goes no further back than a topic keeps that lies elsewhere', async () => {
+    const { name, definition } = lines()
+    for (let from = 0; from < 30; from += 10) {
+      await world.make(definition)
+      await world.publishValues(name, someLines(10, from) as never)
+      await world.runToRest(definition)
+    }
+    // Of the topic that lies here nobody else knows it better.
+    expect(await rewind(name, { offset: 25 }, null, [30])).toMatchObject([{ to: 20 }])
+    await world.runToRest(definition)
+    await world.db.execute(moveAway, [name])
+    await expect(rewind(name, { offset: 15 }, null, [12])).rejects.toThrow('the topic keeps its records from 12 on')
+    expect(await rewind(name, 'beginning', null, [12])).toEqual([{ partition: 0, from: 30, to: 20, records: 10 }])
   })
 
   it('takes what was replayed and what retries in the meantime back with it', async () => {

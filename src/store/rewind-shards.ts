@@ -25,10 +25,10 @@ export interface Rewound {
   readonly records: number
 }
 
-const lockStatement = statement<{ partition: number; committed: number; kept: number; at: Date }>(
+const lockStatement = statement<{ partition: number; committed: number; kept: number | null; at: Date }>(
   'rewind.lock',
   `
-  select s.partition, s.committed_offset as committed, coalesce(p.first_offset, 0) as kept,
+  select s.partition, s.committed_offset as committed, case when s.topic not like '%:%' then coalesce(p.first_offset, 0) end as kept,
     date_trunc('milliseconds', greatest(sluice.sluice_now(), s.folded_through, s.committed_at)) + interval '1 ms' as at
   from sluice.shards s
   left join sluice.topic_partitions p on p.topic = s.topic and p.partition = s.partition
@@ -106,6 +106,14 @@ const setBackStatement = statement(
 
 const tellStatement = statement('rewind.tell', `select pg_notify('sluice_shards', $1)`)
 
+export interface RewindPlace {
+  readonly target: RewindTarget
+  /** Null: all. */
+  readonly partition: number | null
+  /** Of a topic that does not lie in this database: by partition, the first offset that is kept; default 0. */
+  readonly keptFrom?: readonly number[] | undefined
+}
+
 /**
  * Part of a transaction, which commits at once: it holds the shards.
  * @throws SluiceError NOT_FOUND (no such partition), CONFLICT (the records or the ledger of then are not kept any more)
@@ -113,7 +121,7 @@ const tellStatement = statement('rewind.tell', `select pg_notify('sluice_shards'
 export async function rewindShards(
   session: Session,
   stream: string,
-  { target, partition }: { readonly target: RewindTarget; readonly partition: number | null },
+  { target, partition, keptFrom }: RewindPlace,
   asked: Asked,
 ): Promise<Rewound[]> {
   const shards = await session.query(lockStatement, [stream, partition])
@@ -125,7 +133,7 @@ export async function rewindShards(
     plan.push({
       partition: shard.partition,
       from: shard.committed,
-      to: await targetOf(session, stream, shard, target),
+      to: await targetOf(session, stream, { ...shard, kept: shard.kept ?? keptFrom?.[shard.partition] ?? 0 }, target),
       records: 0,
       at: shard.at,
     })

@@ -62,20 +62,13 @@ export async function ensureShards(
   await session.execute(ensureStatement, [stream, topic, partitions ?? null, first ?? null])
 }
 
-const beatStatement = statement<{ nodes: number; shards: number; held: number }>(
+const beatStatement = statement(
   'shards.beat',
   `
-  with beat as (
-    insert into sluice.nodes (id, kind, host, pid, lease_until)
-    values ($1, 'shard', $2, $3, sluice.sluice_now() + $4 * interval '1 ms')
-    on conflict (id) do update set heartbeat_at = sluice.sluice_now(), lease_until = excluded.lease_until
-    returning 1
-  )
-  select
-    (select count(*) from sluice.nodes where kind = 'shard' and id <> $1 and lease_until > sluice.sluice_now())::int
-      + (select count(*) from beat)::int as nodes,
-    (select count(*) from sluice.shards where stream = any ($5::text[]))::int as shards,
-    (select count(*) from sluice.shards where stream = any ($5::text[]) and holder = $1)::int as held`,
+  insert into sluice.nodes (id, kind, host, pid, lease_until, streams)
+  values ($1, 'shard', $2, $3, sluice.sluice_now() + $4 * interval '1 ms', $5)
+  on conflict (id) do update
+    set heartbeat_at = sluice.sluice_now(), lease_until = excluded.lease_until, streams = excluded.streams`,
 )
 
 export interface Beat {
@@ -84,13 +77,23 @@ export interface Beat {
   readonly host: string
   readonly pid: number
   readonly leaseMs: number
+  /** Those whose shards it may hold; none when it stops. */
   readonly streams: readonly string[]
 }
 
-/** Says that the process lives; gives how many shards of these streams are its fair share. */
-export async function beat(session: Session, { id, host, pid, leaseMs, streams }: Beat): Promise<number> {
-  const [row] = await session.query(beatStatement, [id, host, pid, leaseMs, streams])
-  return Math.ceil(row!.shards / row!.nodes)
+/** Says that the process lives, and which streams it runs. */
+export async function beat(session: Session, { id, host, pid, leaseMs, streams }: Beat): Promise<void> {
+  await session.execute(beatStatement, [id, host, pid, leaseMs, streams])
+}
+
+/** What the shares of its shards follow from. */
+export interface SharedStream {
+  readonly stream: string
+  readonly shards: number
+  /** Of a timer; 0 of other sources. */
+  readonly items: number
+  /** The processes that run it, with the shards of it that they hold. */
+  readonly living: readonly Producer[]
 }
 
 const producersStatement = statement<{
@@ -112,16 +115,14 @@ const producersStatement = statement<{
   select s.stream, s.shards, s.items, array_agg(n.id order by n.id) as nodes,
     array_agg(coalesce(h.held, 0) order by n.id) as held
   from streams s
-  join sluice.nodes n on n.kind = 'shard' and n.lease_until > sluice.sluice_now()
+  join sluice.nodes n on s.stream = any (n.streams) and n.lease_until > sluice.sluice_now()
   left join held h on h.stream = s.stream and h.holder = n.id
-  group by s.stream, s.shards, s.items`,
+  group by s.stream, s.shards, s.items
+  order by s.stream`,
 )
 
-/** How many items and shards each of the streams has, and which of the living processes hold how many of them. */
-export async function streamProducers(
-  session: Session,
-  streams: readonly string[],
-): Promise<{ stream: string; shards: number; items: number; living: Producer[] }[]> {
+/** How many items and shards each of the streams has, and which of the processes that run it hold how many of them. */
+export async function streamProducers(session: Session, streams: readonly string[]): Promise<SharedStream[]> {
   if (streams.length === 0) return []
   const rows = await session.query(producersStatement, [streams])
   return rows.map(({ nodes, held, ...row }) => ({
@@ -141,12 +142,14 @@ const acquireStatement = statement<HeldShard>(
         or lease_until <= sluice.sluice_now()
         or (holder = $2 and (stream, partition) not in (select * from unnest($5::text[], $6::int[])))
       )
-    order by stream, partition
+    -- Some of each stream, not all of the first.
+    order by partition, stream
     limit $4
     for update skip locked
   )
   update sluice.shards s
-  set holder = $2, epoch = s.epoch + 1, lease_until = sluice.sluice_now() + $3 * interval '1 ms', in_flight = 0, parked = 0
+  set holder = $2, epoch = s.epoch + 1, lease_until = sluice.sluice_now() + $3 * interval '1 ms', in_flight = 0, parked = 0,
+    drained = null
   from free where s.stream = free.stream and s.partition = free.partition
   returning s.stream, s.partition, s.topic, s.epoch, s.committed_offset as "committedOffset"`,
 )
@@ -168,10 +171,11 @@ const renewStatement = statement<ShardId>(
   'shards.renew',
   `
   with held as (
-    select s.stream, s.partition, given.in_flight, given.parked, given.source_end, given.items, given.refused, given.failure
+    select s.stream, s.partition, given.in_flight, given.parked, given.source_end, given.items, given.refused, given.failure,
+      given.drained
     from sluice.shards s
-    join unnest($2::text[], $3::int[], $4::bigint[], $5::int[], $6::int[], $8::bigint[], $9::int[], $10::int[], $11::text[])
-      as given (stream, partition, epoch, in_flight, parked, source_end, items, refused, failure)
+    join unnest($2::text[], $3::int[], $4::bigint[], $5::int[], $6::int[], $8::bigint[], $9::int[], $10::int[], $11::text[],
+      $12::bigint[]) as given (stream, partition, epoch, in_flight, parked, source_end, items, refused, failure, drained)
       on s.stream = given.stream and s.partition = given.partition and s.epoch = given.epoch
     where s.holder = $1
     order by s.stream, s.partition
@@ -179,7 +183,7 @@ const renewStatement = statement<ShardId>(
   )
   update sluice.shards s
   set lease_until = sluice.sluice_now() + $7 * interval '1 ms', in_flight = held.in_flight, parked = held.parked,
-    source_end = coalesce(held.source_end, s.source_end), items = coalesce(held.items, s.items),
+    drained = held.drained, source_end = coalesce(held.source_end, s.source_end), items = coalesce(held.items, s.items),
     items_refused = coalesce(held.refused, s.items_refused),
     items_failure = case when held.items is null then s.items_failure else held.failure end
   from held where s.stream = held.stream and s.partition = held.partition
@@ -193,6 +197,8 @@ export interface Renewal extends ShardId {
   /** What is known of its source, for figures. */
   readonly end?: number | undefined
   readonly figures?: TimerFigures | undefined
+  /** The change to draining (see `streamControls`) under which nothing more is read, once all that was read is committed. */
+  readonly drained?: number | undefined
 }
 
 /** Prolongs leases; gives the shards that are still held. Those left out have another holder. */
@@ -209,6 +215,7 @@ export function renew(session: Session, node: string, leaseMs: number, shards: r
     shards.map((shard) => shard.figures?.items ?? null),
     shards.map((shard) => shard.figures?.refused ?? null),
     shards.map((shard) => shard.figures?.failure?.slice(0, 2_000).replaceAll('\0', '\uFFFD') ?? null),
+    shards.map((shard) => shard.drained ?? null),
   ])
 }
 

@@ -20,15 +20,30 @@ export interface Asked {
   readonly note: string | null
 }
 
-const modesStatement = statement<{ stream: string; mode: StreamMode }>(
+export interface StreamControl {
+  readonly mode: StreamMode
+  /** Ascends with each change of the mode. */
+  readonly change: number
+}
+
+const controlsStatement = statement<StreamControl & { stream: string }>(
   'stream-controls.modes',
-  `select stream, mode from sluice.stream_controls where mode <> 'running' and ($1::text[] is null or stream = any ($1))`,
+  `select stream, mode, change from sluice.stream_controls where mode <> 'running' and ($1::text[] is null or stream = any ($1))`,
 )
 
-/** Those of the streams (default: of all) that do not simply run. */
+/** Of those of the streams (default: of all) that do not simply run. */
+export async function streamControls(
+  session: Session,
+  streams?: readonly string[],
+): Promise<Map<string, StreamControl>> {
+  const rows = await session.query(controlsStatement, [streams ?? null])
+  return new Map(rows.map(({ stream, ...control }) => [stream, control]))
+}
+
+/** The modes alone. */
 export async function streamModes(session: Session, streams?: readonly string[]): Promise<Map<string, StreamMode>> {
-  const rows = await session.query(modesStatement, [streams ?? null])
-  return new Map(rows.map(({ stream, mode }) => [stream, mode]))
+  const controls = await streamControls(session, streams)
+  return new Map([...controls].map(([stream, { mode }]) => [stream, mode]))
 }
 
 const setStatement = statement<{ changed: boolean }>(
@@ -38,7 +53,7 @@ const setStatement = statement<{ changed: boolean }>(
     select mode from sluice.stream_controls where stream = $1
   ), changed as (
     insert into sluice.stream_controls as c (stream, mode) values ($1, $2)
-    on conflict (stream) do update set mode = excluded.mode, changed_at = sluice.sluice_now()
+    on conflict (stream) do update set mode = excluded.mode, changed_at = sluice.sluice_now(), change = c.change + 1
       where c.mode <> excluded.mode
     returning 1
   )

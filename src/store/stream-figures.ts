@@ -9,6 +9,8 @@ export interface ShardFigures {
   readonly holder: string | null
   readonly epoch: number
   readonly committedOffset: number
+  /** Of a stream that drains: nothing more is read, and all that was read is committed: nobody holds it, or the holder said so. */
+  readonly drained: boolean
   /** Published, and not yet passed by the offset. */
   readonly lag: number
   /** In the holder's memory, as of its last commit or renewal: in their steps, and parked behind their key. */
@@ -33,7 +35,7 @@ const shardsStatement = statement<ShardFigures>(
   `
   select s.stream, s.partition, s.topic, case when s.lease_until > sluice.sluice_now() then s.holder end as holder, s.epoch,
     s.committed_offset as "committedOffset", greatest(coalesce(p.next_offset, s.source_end, s.committed_offset) - s.committed_offset, 0) as lag,
-    s.in_flight as "inFlight", s.parked, s.committed_at as "committedAt",
+    coalesce(s.holder is null or s.drained = c.change, false) as drained, s.in_flight as "inFlight", s.parked, s.committed_at as "committedAt",
     s.items, s.ticks_missed as missed, s.ticks_folded as folded, s.items_refused as refused, s.items_failure as failure,
     count(*) filter (where w.state = 'waiting')::int as waiting,
     count(*) filter (where w.state = 'retry')::int as retrying,
@@ -41,8 +43,9 @@ const shardsStatement = statement<ShardFigures>(
   from sluice.shards s
   left join sluice.topic_partitions p on p.topic = s.topic and p.partition = s.partition
   left join sluice.stream_waiting w on w.stream = s.stream and w.partition = s.partition
+  left join sluice.stream_controls c on c.stream = s.stream
   where $1::text is null or s.stream = $1
-  group by s.stream, s.partition, p.next_offset
+  group by s.stream, s.partition, p.next_offset, c.change
   order by s.stream, s.partition`,
 )
 

@@ -45,7 +45,7 @@ export interface ShardParts {
   readonly redact?: ((text: string) => string) | undefined
   readonly limits?: Partial<ShardLimits>
   /** Begins without reading: see `hold`. */
-  readonly holding?: boolean
+  readonly holding?: number | undefined
 }
 
 export class Shard {
@@ -78,7 +78,8 @@ export class Shard {
   #committing = false
   #pumping = false
   #draining = false
-  #holding: boolean
+  #holding: number | undefined
+  #reading = false
   /** The deadline of a drain passed: what is still in its steps is not waited for. */
   #stopped = false
   #over = false
@@ -104,7 +105,7 @@ export class Shard {
       crowd: this.#limits.readRecords,
     })
     this.#steps = new StepRunner(parts)
-    this.#holding = parts.holding ?? false
+    this.#holding = parts.holding
     this.#readOffset = parts.shard.committedOffset
     this.#committedOffset = parts.shard.committedOffset
     this.#passedAt = this.#now()
@@ -124,10 +125,11 @@ export class Shard {
     return this.#keys.parked
   }
 
-  /** What its source tells of itself, for figures. */
-  get told(): Pick<SourceReader, 'end' | 'figures'> {
+  /** What its source tells of itself, and whether it is drained, for figures. */
+  get told(): Pick<SourceReader, 'end' | 'figures'> & { readonly drained: number | undefined } {
     const { end, figures } = this.#reader
-    return { end, figures }
+    const quiet = !this.#reading && this.#window.distance === 0
+    return { end, figures, drained: quiet ? this.#holding : undefined }
   }
 
   /** Records in memory. */
@@ -143,8 +145,11 @@ export class Shard {
     if (this.#retries.size > 0) this.#startDue()
   }
 
-  /** While it holds, it reads nothing more of its source; what it has taken in goes on, that of the durable table too. */
-  hold(holding: boolean): void {
+  /**
+   * While it holds, it reads nothing more of its source; what it has taken in goes on, that of the durable table too.
+   * @param holding - The change of mode that asks for it; undefined: it reads.
+   */
+  hold(holding: number | undefined): void {
     if (holding === this.#holding) return
     this.#holding = holding
     this.wake()
@@ -212,7 +217,8 @@ export class Shard {
         await this.#arrivals.load()
         this.#goAhead()
       }
-      const room = this.#holding ? undefined : this.#window.room
+      const room = this.#holding === undefined ? this.#window.room : undefined
+      this.#reading = room !== undefined
       if (room === undefined) {
         if (!this.#arrivals.mayLoad) await this.#readBell.heard()
         continue

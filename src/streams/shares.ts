@@ -1,8 +1,6 @@
-/** How many shards a process is to hold: of all streams together, and of each that says how many items a process takes. */
+/** How many shards a process is to hold, and which ones it gives back when it holds more. */
 import { producerShare, producersWanted } from '../core/producers.ts'
-import type { Session } from '../ports/database.ts'
-import type { Stream } from '../sdk/stream.ts'
-import { type Beat, beat, streamProducers } from '../store/shards.ts'
+import type { SharedStream } from '../store/shards.ts'
 
 /** At most `share` shards of these streams together. */
 export interface Share {
@@ -10,26 +8,56 @@ export interface Share {
   readonly share: number
 }
 
-/** Says that the process lives, and gives its shares. */
-export async function beatForShares(
-  session: Session,
-  process: Omit<Beat, 'streams'>,
-  streams: readonly Stream[],
-): Promise<Share[]> {
-  const perProducer = new Map<string, number>()
-  for (const {
-    name,
-    options: { from },
-  } of streams)
-    if (from.kind === 'timer' && from.perProducer !== undefined) perProducer.set(name, from.perProducer)
-  const others = streams.map(({ name }) => name).filter((name) => !perProducer.has(name))
-  const share = await beat(session, { ...process, streams: others })
-  const limited = await streamProducers(session, [...perProducer.keys()])
-  return [
-    { streams: others, share },
-    ...limited.map(({ stream, shards, items, living }) => {
-      const wanted = producersWanted(items, perProducer.get(stream)!)
-      return { streams: [stream], share: producerShare(process.id, { shards, wanted, living }) }
-    }),
-  ]
+/**
+ * The shares of a process. Streams that the same processes run are shared as one; a stream that says how many items a process
+ * takes is shared alone. The shares of the living add up to all shards, so none is left to nobody.
+ */
+export function sharesOf(
+  node: string,
+  streams: readonly SharedStream[],
+  perProducer: ReadonlyMap<string, number>,
+): Share[] {
+  const groups = new Map<string, SharedStream[]>()
+  for (const one of streams) {
+    const alone = perProducer.has(one.stream) ? one.stream : ''
+    const group = JSON.stringify([alone, one.living.map((producer) => producer.node).sort()])
+    groups.set(group, [...(groups.get(group) ?? []), one])
+  }
+  return [...groups.values()].map((group) => {
+    const [{ stream, items, living }] = group as [SharedStream]
+    const most = perProducer.get(stream)
+    const wanted = most === undefined ? living.length : producersWanted(items, most)
+    const shards = group.reduce((sum, one) => sum + one.shards, 0)
+    return {
+      streams: group.map((one) => one.stream),
+      share: producerShare(node, {
+        shards,
+        wanted,
+        living: living.map((one) => ({ ...one, held: heldBy(one.node, group) })),
+      }),
+    }
+  })
+}
+
+const heldBy = (node: string, group: readonly SharedStream[]): number =>
+  group.reduce((sum, { living }) => sum + (living.find((one) => one.node === node)?.held ?? 0), 0)
+
+/**
+ * Which of the shards to give back, `over` of them: those of the streams of which it holds the most, so that it keeps some of
+ * each; the last ones first. What is being given back already is chosen again for as long as it takes.
+ */
+export function surplusOf<Shard extends { readonly id: { readonly stream: string } }>(
+  held: readonly Shard[],
+  over: number,
+): Shard[] {
+  const counts = new Map<string, number>()
+  const ranked = held.map((shard, place) => {
+    const rank = counts.get(shard.id.stream) ?? 0
+    counts.set(shard.id.stream, rank + 1)
+    return { shard, rank, place }
+  })
+  return ranked
+    .sort((one, other) => other.rank - one.rank || other.place - one.place)
+    .slice(0, over)
+    .map(({ shard }) => shard)
 }

@@ -1,14 +1,14 @@
 /**
- * The streams of one process: takes its fair share of all shards, keeps their leases, and opens each.
+ * The streams of one process: takes its fair share of their shards, keeps their leases, and opens each.
  *
- * 1. Every third of a lease (and when a shard is given back) the process says that it lives, renews, gives back what is over
- *    its share (all shards by all living processes, rounded up; of a stream that says how many items a process takes, its own),
- *    and takes what is free or lapsed.
+ * 1. Every third of a lease, 4 s at most (and when a shard is given back) the process says that it lives, renews, gives back what
+ *    is over its share (the shards of a stream by the processes that run it; see `sharesOf`), and takes what is free or lapsed.
  * 2. A shard that fails is given back; whoever comes first takes it again. What could not be given back, since the database
  *    was gone, the process takes again itself as soon as there is one. One that fails again within a minute rests, up to 5 s.
  * 3. Notifications wake shards at once; a slow sweep stands in for those that were lost.
  * 4. What operators ask (`stream-controls`) is read at each beat, and they ring for one: the shards of a paused stream are
  *    given back and not taken, those of a draining one read nothing more.
+ * 5. A process that stops counts no more for the shares of others, who take each of its shards as soon as it is given back.
  */
 import { hostname } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -20,13 +20,22 @@ import type { Source } from '../ports/source.ts'
 import type { Capabilities } from '../sdk/context.ts'
 import type { Stream } from '../sdk/stream.ts'
 import { removeNodes } from '../store/nodes.ts'
-import { acquire, ensureShards, type HeldShard, release, renew, type ShardId } from '../store/shards.ts'
-import { type StreamMode, streamModes } from '../store/stream-controls.ts'
+import {
+  acquire,
+  beat,
+  ensureShards,
+  type HeldShard,
+  release,
+  renew,
+  type ShardId,
+  streamProducers,
+} from '../store/shards.ts'
+import { type StreamControl, streamControls } from '../store/stream-controls.ts'
 import { type Clock, systemClock } from '../time.ts'
 import { Bell } from './bell.ts'
 import type { ShardLimits } from './limits.ts'
 import { Shard } from './shard.ts'
-import { beatForShares, type Share } from './shares.ts'
+import { type Share, sharesOf, surplusOf } from './shares.ts'
 
 export interface StreamsOptions {
   /** A shard uses up to two connections at a time, one to read and one to commit. */
@@ -110,10 +119,13 @@ export async function openStreams(options: StreamsOptions): Promise<Streams> {
 class StreamProcess implements Streams {
   readonly #options: StreamsOptions
   readonly #leaseMs: number
+  readonly #lookMs: number
   readonly #streams: ReadonlyMap<string, Stream>
+  /** Items that a process takes, of the streams that say it. */
+  readonly #perProducer: ReadonlyMap<string, number>
   readonly #shards = new Map<string, Shard>()
   /** What operators asked of streams, as of the last beat. */
-  #modes: ReadonlyMap<string, StreamMode> = new Map()
+  #controls: ReadonlyMap<string, StreamControl> = new Map()
   /** One for each shard that is open or being given back. */
   readonly #giving = new Set<Promise<void>>()
   readonly #bell = new Bell()
@@ -132,7 +144,9 @@ class StreamProcess implements Streams {
   constructor(options: StreamsOptions) {
     this.#options = options
     this.#leaseMs = options.leaseMs ?? 10_000
+    this.#lookMs = Math.min(this.#leaseMs / 3, longestLookMs)
     this.#streams = new Map(options.streams.map((stream) => [stream.name, stream]))
+    this.#perProducer = perProducerOf(options.streams)
   }
 
   async start(): Promise<void> {
@@ -151,7 +165,7 @@ class StreamProcess implements Streams {
     )
     await this.#keep()
     this.#timers.push(
-      setInterval(() => this.#bell.ring(), this.#leaseMs / 3),
+      setInterval(() => this.#bell.ring(), this.#lookMs),
       setInterval(() => {
         for (const shard of this.#shards.values()) shard.reload()
       }, sweepMs),
@@ -178,6 +192,8 @@ class StreamProcess implements Streams {
     this.#bell.ring()
     await this.#keeping
     const renewing = setInterval(() => void this.#renew().catch(() => {}), this.#leaseMs / 3)
+    // Where the database is gone, the lease lapses.
+    await this.#beat([]).catch(() => {})
     for (const silence of this.#silence) await silence()
     await Promise.all([...this.#shards.values()].map((shard) => shard.drain(deadlineMs)))
     for (const timer of [...this.#timers, renewing]) clearInterval(timer)
@@ -202,20 +218,24 @@ class StreamProcess implements Streams {
   }
 
   async #keep(): Promise<void> {
-    const { database, heartbeat = database, node, host = hostname() } = this.#options
-    const modes = await streamModes(heartbeat, [...this.#streams.keys()])
-    const streams = [...this.#streams.values()].filter(({ name }) => modes.get(name) !== 'paused')
-    const shares = await beatForShares(heartbeat, { id: node, host, pid: process.pid, leaseMs: this.#leaseMs }, streams)
+    const { database, heartbeat = database, node } = this.#options
+    const names = [...this.#streams.keys()]
+    const controls = await streamControls(heartbeat, names)
+    const modeOf = (name: string) => controls.get(name)?.mode
+    await this.#beat(names)
+    const shared = await streamProducers(
+      heartbeat,
+      names.filter((name) => modeOf(name) !== 'paused'),
+    )
+    this.#controls = controls
+    for (const shard of this.#shards.values()) shard.hold(this.#holdingOf(shard.id.stream))
     await this.#renew()
-    this.#modes = modes
     const running: Shard[] = []
     for (const shard of this.#shards.values()) {
-      const mode = modes.get(shard.id.stream)
-      shard.hold(mode === 'draining')
-      if (mode === 'paused') void shard.drain(this.#leaseMs)
+      if (modeOf(shard.id.stream) === 'paused') void shard.drain(this.#leaseMs)
       else running.push(shard)
     }
-    for (const share of shares) {
+    for (const share of sharesOf(node, shared, this.#perProducer)) {
       await this.#comeTo(
         share,
         running.filter(({ id }) => share.streams.includes(id.stream)),
@@ -223,12 +243,24 @@ class StreamProcess implements Streams {
     }
   }
 
+  /** Says that the process lives and may hold shards of these streams. */
+  #beat(streams: readonly string[]): Promise<void> {
+    const { database, heartbeat = database, node, host = hostname() } = this.#options
+    return beat(heartbeat, { id: node, host, pid: process.pid, leaseMs: this.#leaseMs, streams })
+  }
+
+  /** The change of mode for which the stream reads nothing more. */
+  #holdingOf(stream: string): number | undefined {
+    const control = this.#controls.get(stream)
+    return control?.mode === 'draining' ? control.change : undefined
+  }
+
   /** Gives back what is over the share, or takes what is free. */
   async #comeTo({ streams, share }: Share, running: readonly Shard[]): Promise<void> {
     const { database, node } = this.#options
     const over = running.length - share
     if (over > 0) {
-      for (const shard of running.slice(-over)) void shard.drain(this.#leaseMs)
+      for (const shard of surplusOf(running, over)) void shard.drain(this.#leaseMs)
     } else if (over < 0) {
       const askedAt = performance.now()
       const none = this.#shards.size === 0
@@ -278,7 +310,7 @@ class StreamProcess implements Streams {
       ...{ source: adapters.source(stream), sink: adapters.sink(stream) },
       ...(limits === undefined ? {} : { limits }),
       capabilities: (signal) => capabilities(signal, held),
-      holding: this.#modes.get(held.stream) === 'draining',
+      holding: this.#holdingOf(held.stream),
     })
     const name = nameOf(held.stream, held)
     this.#shards.set(name, shard)
@@ -311,6 +343,18 @@ class StreamProcess implements Streams {
   #report(message: string, fields: Record<string, unknown>): void {
     this.#options.report?.(message, fields)
   }
+}
+
+/** Whatever the lease: what lapsed is taken within 5 s. */
+const longestLookMs = 4_000
+
+function perProducerOf(streams: readonly Stream[]): Map<string, number> {
+  const limited = new Map<string, number>()
+  for (const { name, options } of streams) {
+    const { from } = options
+    if (from.kind === 'timer' && from.perProducer !== undefined) limited.set(name, from.perProducer)
+  }
+  return limited
 }
 
 const failureText = (failure: unknown): string =>

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect, it, onTestFinished, vi } from 'vitest'
-import { testApi } from '../../../test/test-api.ts'
+import { testApi, testManifest } from '../../../test/test-api.ts'
 import { SluiceError } from '../../errors.ts'
 import { type MetricSample, metrics } from '../../sdk/metrics.ts'
 
@@ -49,6 +49,80 @@ it('tells of the process, of runs and tasks, and of streams', async () => {
   expect(values.get('sluice_stream_shards_held{stream="images"}')).toBe('0')
   expect(values.get('sluice_stream_records{stream="images",outcome="received"}')).toBe('4')
   expect(Number(values.get('process_resident_memory_bytes'))).toBeGreaterThan(1_000_000)
+})
+
+it('tells of timers, of what was asked of streams, and of every stream what the API tells', async () => {
+  const [images] = testManifest.streams
+  const timed = (name: string, perProducer?: number) => ({
+    ...images!,
+    ...{ name, topic: 'timer:sites' },
+    source: { kind: 'timer', name: 'sites', shards: 2, refreshMs: 5_000, ...(perProducer && { perProducer }) } as const,
+  })
+  const streams = [images!, timed('checks', 10), timed('rare'), { ...images!, name: 'idle' }]
+  const manifest = { ...testManifest, streams }
+  const api = await testApi({ manifest: () => manifest })
+  await api.db.script(`
+    insert into sluice.topics (name, partitions) values ('urls', 1);
+    insert into sluice.topic_partitions (topic, partition, next_offset) values ('urls', 0, 9);
+    insert into sluice.topic_records (topic, partition, "offset", id, value, bytes, published_at)
+      values ('urls', 0, 7, 'x', '1', 1, '2026-03-01T00:00:00.5Z');
+    insert into sluice.shards (stream, partition, topic, committed_offset) values ('images', 0, 'urls', 7);
+    insert into sluice.shards
+      (stream, partition, topic, committed_offset, holder, lease_until, items, items_refused, items_failure, ticks_missed, ticks_folded)
+    values
+      ('checks', 0, 'timer:sites', 1, gen_random_uuid(), 'infinity', 12, 2, null, 5, 1),
+      ('checks', 1, 'timer:sites', 1, gen_random_uuid(), '-infinity', 13, 9, 'gone', 3, 0),
+      ('rare', 0, 'timer:sites', 1, gen_random_uuid(), 'infinity', 1, 0, 'no database', 0, 0);
+    insert into sluice.ledger_batches
+      (stream, partition, from_offset, to_offset, received, written, duplicate, filtered, rejected, dead, waiting, committed_at, reasons)
+    values ('images', 0, 0, 7, 7, 2, 1, 1, 1, 1, 1, sluice.sluice_now(), '{"malformed": 1}'),
+      ('checks', 0, 0, 1, 1, 0, 0, 0, 0, 1, 0, sluice.sluice_now(), null);
+    insert into sluice.ledger_records (stream, partition, "offset", record_id, outcome, was, at)
+      values ('checks', 0, 0, 'x', 'waiting', 'dead', sluice.sluice_now());
+    insert into sluice.stream_controls (stream, mode) values ('checks', 'draining'), ('images', 'running');`)
+  const values = valuesOf(await scrape(api))
+  const timers = Object.fromEntries([...values].filter(([name]) => name.startsWith('sluice_timer_')))
+  expect(timers).toEqual({
+    'sluice_timer_items{stream="checks"}': '25',
+    'sluice_timer_items{stream="rare"}': '1',
+    'sluice_timer_items_refused{stream="checks"}': '2',
+    'sluice_timer_items_refused{stream="rare"}': '0',
+    'sluice_timer_items_up{stream="checks"}': '1',
+    'sluice_timer_items_up{stream="rare"}': '0',
+    'sluice_timer_ticks{stream="checks",outcome="missed"}': '8',
+    'sluice_timer_ticks{stream="checks",outcome="folded"}': '1',
+    'sluice_timer_ticks{stream="rare",outcome="missed"}': '0',
+    'sluice_timer_ticks{stream="rare",outcome="folded"}': '0',
+    'sluice_timer_producers{stream="checks",state="wanted"}': '3',
+    'sluice_timer_producers{stream="checks",state="holding"}': '1',
+  })
+  const modesOf = (stream: string) =>
+    ['running', 'paused', 'draining'].map((mode) => values.get(`sluice_stream_mode{stream="${stream}",mode="${mode}"}`))
+  expect([modesOf('images'), modesOf('checks')]).toEqual([
+    ['1', '0', '0'],
+    ['0', '0', '1'],
+  ])
+  expect(values.get('sluice_stream_oldest_timestamp_seconds{stream="images",state="queued"}')).toBe('1772323200.5')
+  expect(values.has('sluice_stream_oldest_timestamp_seconds{stream="idle",state="queued"}')).toBe(false)
+
+  const list = await api.app.inject({ url: '/api/v1/streams', headers: { host: 'localhost' } })
+  const { items } = list.json<{ items: { name: string; totals: Record<string, number> }[] }>()
+  const outcomes = ['received', 'pending', 'written', 'duplicate', 'filtered', 'rejected', 'dead']
+  expect(items.map(({ name }) => name)).toEqual(['checks', 'idle', 'images', 'rare'])
+  for (const { name, totals } of items)
+    for (const outcome of outcomes)
+      expect([name, outcome, values.get(`sluice_stream_records{stream="${name}",outcome="${outcome}"}`)]).toEqual([
+        ...[name, outcome],
+        String(totals[outcome]),
+      ])
+  expect(items[2]!.totals).toMatchObject({
+    received: 9,
+    pending: 3,
+    queued: 2,
+    waiting: 1,
+    rejectedByReason: { malformed: 1 },
+  })
+  expect(items[0]!.totals).toMatchObject({ received: 1, pending: 1, dead: 0 })
 })
 
 it('carries what projects add, with every label written as it is', async () => {

@@ -6,13 +6,16 @@
  */
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { reply } from '../../sdk/endpoint.ts'
-import { totals } from '../../store/ledger.ts'
+import { streamTotals } from '../../store/ledger.ts'
 import { readLiveFigures } from '../../store/reading/metrics.ts'
 import { readEngines } from '../../store/reading/readiness.ts'
+import { oldestOpen } from '../../store/stream-age.ts'
+import { type StreamMode, streamModes } from '../../store/stream-controls.ts'
 import { shardFigures } from '../../store/stream-figures.ts'
 import type { ApiContext } from '../context.ts'
 import { type Contribution, contributionOf } from '../contributed-metrics.ts'
 import { type Route, route } from '../route.ts'
+import { timerFiguresOf } from './timer-figures.ts'
 
 const freshMs = 1_000
 const databaseLimitMs = 3_000
@@ -84,6 +87,27 @@ function platformGauges(registry: Registry) {
     inFlight: gauge('sluice_stream_in_flight', 'Records in their steps', ['stream']),
     shards: gauge('sluice_stream_shards', 'Shards of a stream', ['stream']),
     held: gauge('sluice_stream_shards_held', 'Shards of a stream that a live process holds', ['stream']),
+    mode: gauge('sluice_stream_mode', '1 for what was asked of a stream: running, paused, or draining', [
+      'stream',
+      'mode',
+    ]),
+    oldest: gauge(
+      'sluice_stream_oldest_timestamp_seconds',
+      'When the oldest record was published that the offset has not passed (queued), and since when the oldest waits',
+      ['stream', 'state'],
+    ),
+    items: gauge('sluice_timer_items', 'Items of a timer', ['stream']),
+    refused: gauge('sluice_timer_items_refused', 'Items that are left out since they are wrong', ['stream']),
+    listed: gauge('sluice_timer_items_up', 'Whether the list of items could be had the last time', ['stream']),
+    ticks: gauge('sluice_timer_ticks', 'Ticks that became no record, since the stream began: missed, or folded', [
+      'stream',
+      'outcome',
+    ]),
+    producers: gauge(
+      'sluice_timer_producers',
+      'Processes: as many as the items need (wanted), and those that hold shards (holding)',
+      ['stream', 'state'],
+    ),
   }
   return {
     build: gauge('sluice_build_info', 'The version of the platform', ['version']),
@@ -111,12 +135,19 @@ async function fromDatabase(context: ApiContext, { fromDatabase: gauges }: Gauge
     gauges.engines.remove()
     return false
   }
-  const { live, figures, shards, sums } = found
+  const { live, figures } = found
   gauges.engines.set(live)
   for (const state of ['queued', 'running']) gauges.runs.set({ state }, 0)
   for (const { state, count } of figures.runs) gauges.runs.set({ state }, count)
   for (const { state, count } of figures.tasks) gauges.tasks.set({ state }, count)
   for (const { state, count } of figures.ended) gauges.ended.set({ state }, count)
+  setStreams(found, gauges)
+  return true
+}
+
+const modes: readonly StreamMode[] = ['running', 'paused', 'draining']
+
+function setStreams({ streams, shards, sums, asked, oldest }: Look, gauges: Gauges['fromDatabase']): void {
   for (const { stream, holder, lag, inFlight, waiting, retrying, dead } of shards) {
     gauges.shards.inc({ stream })
     gauges.held.inc({ stream }, holder === null ? 0 : 1)
@@ -130,17 +161,47 @@ async function fromDatabase(context: ApiContext, { fromDatabase: gauges }: Gauge
     const ends = { received, pending, written, duplicate, filtered, rejected, dead }
     for (const [outcome, count] of Object.entries(ends)) gauges.records.set({ stream, outcome }, count)
   }
-  return true
+  for (const definition of streams) {
+    const { name: stream } = definition
+    for (const mode of modes) gauges.mode.set({ stream, mode }, mode === (asked.get(stream) ?? 'running') ? 1 : 0)
+    for (const [state, at] of Object.entries(oldest.get(stream) ?? {})) {
+      if (at !== null) gauges.oldest.set({ stream, state }, at.getTime() / 1_000)
+    }
+    const own = shards.filter((shard) => shard.stream === stream)
+    setTimer(stream, timerFiguresOf(definition, own), gauges)
+  }
 }
+
+function setTimer(stream: string, timer: ReturnType<typeof timerFiguresOf>, gauges: Gauges['fromDatabase']): void {
+  if (timer === null) return
+  gauges.items.set({ stream }, timer.items)
+  gauges.refused.set({ stream }, timer.refused)
+  gauges.listed.set({ stream }, timer.failure === null ? 1 : 0)
+  gauges.ticks.set({ stream, outcome: 'missed' }, timer.missed)
+  gauges.ticks.set({ stream, outcome: 'folded' }, timer.folded)
+  if (timer.producers === null) return
+  gauges.producers.set({ stream, state: 'wanted' }, timer.producers.wanted)
+  gauges.producers.set({ stream, state: 'holding' }, timer.producers.holding)
+}
+
+type Look = Awaited<ReturnType<typeof lookAt>>
 
 async function lookAt({ db, manifest }: ApiContext) {
   const { live } = await readEngines(db)
   const figures = await readLiveFigures(db)
-  const names = new Set(manifest().streams.map(({ name }) => name))
-  const shards = (await shardFigures(db, null)).filter(({ stream }) => names.has(stream))
-  const sums = new Map<string, Awaited<ReturnType<typeof totals>>>()
-  for (const name of names) sums.set(name, await totals(db, name))
-  return { live, figures, shards, sums }
+  const { streams } = manifest()
+  const names = streams.map(({ name }) => name)
+  const shards = (await shardFigures(db, null)).filter(({ stream }) => names.includes(stream))
+  const sums = await streamTotals(db, names)
+  return {
+    live,
+    figures,
+    streams,
+    shards,
+    sums,
+    asked: await streamModes(db, names),
+    oldest: await oldestOpen(db, null),
+  }
 }
 
 /** One after another: each has its own time, and none meets the others at the database. */

@@ -105,7 +105,7 @@ function rewindRoute(context: ApiContext): Route {
       },
     },
     errors: ['CONFLICT', 'IDEMPOTENCY_KEY_REUSED'],
-    handle({ params, body, headers }) {
+    async handle({ params, body, headers }) {
       const stream = streamOf(context, params.name)
       const { name, distinct = false } = stream
       const source = sourceOf(stream)
@@ -123,10 +123,11 @@ function rewindRoute(context: ApiContext): Route {
       }
       const { partition = null } = body
       const asked = askedBy(context, body)
+      const keptFrom = await context.keptFrom?.(source.name)
       return context.db.transaction((session) =>
         answerOnce(session, onceFor(headers, ['rewind', name, body]), async () => ({
           name,
-          shards: await rewindShards(session, name, { target: targetOf(body), partition }, asked),
+          shards: await rewindShards(session, name, { target: targetOf(body), partition, keptFrom }, asked),
         })),
       )
     },

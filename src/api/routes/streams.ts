@@ -1,6 +1,6 @@
 import type { StreamManifest } from '../../core/manifest.ts'
 import { z } from '../../sdk/schema.ts'
-import { totals } from '../../store/ledger.ts'
+import { type StreamTotals, streamTotals } from '../../store/ledger.ts'
 import { type OldestOpen, oldestOpen } from '../../store/stream-age.ts'
 import { type StreamMode, streamModes } from '../../store/stream-controls.ts'
 import { minuteFigures, type ShardFigures, shardFigures } from '../../store/stream-figures.ts'
@@ -19,6 +19,9 @@ const streamSummary = z.object({
   file: z.string(),
   topic: z.string(),
   mode: z.enum(['running', 'paused', 'draining']),
+  drained: z.boolean().meta({
+    description: 'It is draining, and all that was taken in has ended: nothing is in its steps, nothing waits',
+  }),
   steps: z.array(z.string()),
   source: z.looseObject({ kind: z.string(), name: z.string() }),
   sink: z.looseObject({}),
@@ -100,10 +103,8 @@ function listRoute(context: ApiContext): Route {
         .streams.filter(({ name }) => name > after)
         .sort((one, other) => (one.name < other.name ? -1 : 1))
       const page = rest.slice(0, limit)
-      const figures = await figuresOf(context, null)
-      const items: object[] = []
-      // One after another: each is one connection of a small pool.
-      for (const stream of page) items.push(await summaryOf(context, stream, figures))
+      const figures = await figuresOf(context, page)
+      const items = page.map((stream) => summaryOf(stream, figures))
       return { items, nextCursor: rest.length > page.length ? encodeCursor('streams', page.at(-1)?.name) : null }
     },
   })
@@ -119,7 +120,7 @@ function detailRoute(context: ApiContext): Route {
     answers: { 200: { description: 'The stream', schema: streamDetail } },
     async handle({ params }) {
       const stream = streamOf(context, params.name)
-      const summary = await summaryOf(context, stream, await figuresOf(context, stream.name))
+      const summary = summaryOf(stream, await figuresOf(context, [stream]))
       return { ...summary, minutes: await minuteFigures(context.db, stream.name) }
     },
   })
@@ -129,25 +130,34 @@ interface Figures {
   readonly shards: readonly ShardFigures[]
   readonly modes: ReadonlyMap<string, StreamMode>
   readonly oldest: ReadonlyMap<string, OldestOpen>
+  readonly totals: ReadonlyMap<string, StreamTotals>
 }
 
-async function figuresOf({ db }: ApiContext, name: string | null): Promise<Figures> {
+/** One after another: each is one connection of a small pool. */
+async function figuresOf({ db }: ApiContext, streams: readonly StreamManifest[]): Promise<Figures> {
+  const names = streams.map(({ name }) => name)
+  const only = names.length === 1 ? names[0]! : null
   return {
-    shards: await shardFigures(db, name),
-    modes: await streamModes(db, name === null ? undefined : [name]),
-    oldest: await oldestOpen(db, name),
+    modes: await streamModes(db, names),
+    shards: await shardFigures(db, only),
+    oldest: await oldestOpen(db, only),
+    // After the shards: what a drained one had has ended, or waits, by now.
+    totals: await streamTotals(db, names),
   }
 }
 
-async function summaryOf(context: ApiContext, stream: StreamManifest, figures: Figures): Promise<object> {
+function summaryOf(stream: StreamManifest, figures: Figures): object {
   const { name, file, topic, steps, sink, source = { kind: 'topic', name: topic } } = stream
   const own = figures.shards.filter((shard) => shard.stream === name)
+  const mode = figures.modes.get(name) ?? 'running'
+  const totals = figures.totals.get(name)!
   return {
     ...{ name, file, topic, source, steps, sink },
     timer: timerFiguresOf(stream, own),
-    mode: figures.modes.get(name) ?? 'running',
-    totals: await totals(context.db, name),
+    mode,
+    drained: mode === 'draining' && totals.waiting === 0 && own.every(({ drained }) => drained),
+    totals,
     oldest: figures.oldest.get(name) ?? { queued: null, waiting: null },
-    shards: own.map(({ stream: _, topic: __, refused: ___, failure: ____, ...shard }) => shard),
+    shards: own.map(({ stream: _, topic: __, refused: ___, failure: ____, drained: _____, ...shard }) => shard),
   }
 }

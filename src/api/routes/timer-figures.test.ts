@@ -10,7 +10,7 @@ const timed = {
 } as const
 const shard = (partition: number, changes: Partial<ShardFigures>): ShardFigures => ({
   ...{ stream: 'images', partition, topic: 'timer:sites', holder: null, epoch: 1, committedOffset: 0, lag: 0 },
-  ...{ inFlight: 0, parked: 0, waiting: 0, retrying: 0, dead: 0, committedAt: null },
+  ...{ inFlight: 0, parked: 0, waiting: 0, retrying: 0, dead: 0, committedAt: null, drained: false },
   ...{ items: null, missed: 0, folded: 0, refused: null, failure: null },
   ...changes,
 })

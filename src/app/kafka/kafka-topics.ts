@@ -18,7 +18,7 @@ import type { Sink } from '../../ports/sink.ts'
 import type { Source } from '../../ports/source.ts'
 import type { Topic } from '../../sdk/topic.ts'
 import { putOut } from '../../store/kafka-outbox.ts'
-import { heldKafkaShards, kafkaPlace, noteGap, noteSourceEnds } from '../../store/kafka-shards.ts'
+import { heldKafkaShards, kafkaPlace, noteGap, noteSourceEnds, unheldKafkaStreams } from '../../store/kafka-shards.ts'
 import { ensureShards } from '../../store/shards.ts'
 import { prepareRecord } from '../../store/topic-sink.ts'
 
@@ -144,6 +144,14 @@ export class KafkaTopics {
     })
     await noteSourceEnds(db, node, ends)
     if (this.#silent.size > 0) return
+    for (const stream of await unheldKafkaStreams(db, [...this.#readings.keys()])) {
+      const ends = await client.endsOf(this.#readings.get(stream)!.topic.name)
+      await noteSourceEnds(
+        db,
+        null,
+        ends.map((end, partition) => ({ stream, partition, end })),
+      )
+    }
     for (const { stream, topic } of this.#readings.values()) {
       const committed = held.filter((shard) => shard.stream === stream)
       const news = committed.filter((shard) => this.#told.get(`${stream}:${shard.partition}`) !== shard.committedOffset)

@@ -2,6 +2,7 @@
 import { userInfo } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Command, InvalidArgumentError } from 'commander'
+import { SluiceError } from '../../errors.ts'
 import { type Client, listAll } from '../client.ts'
 import {
   type CommandContext,
@@ -120,6 +121,8 @@ const auditOf = ({ note }: AuditOptions): object => ({
 })
 
 interface Figures {
+  readonly mode: string
+  readonly drained: boolean
   readonly totals: { readonly waiting: number }
   readonly shards: readonly { readonly inFlight: number; readonly parked: number }[]
 }
@@ -143,9 +146,18 @@ async function untilNothingIsOpen(session: Session, api: Client, stream: string)
   let most = 0
   try {
     for (;;) {
-      const { totals, shards } = await api.request<Figures>('GET', `/api/v1/streams/${encodeURIComponent(stream)}`)
+      const { mode, drained, totals, shards } = await api.request<Figures>(
+        'GET',
+        `/api/v1/streams/${encodeURIComponent(stream)}`,
+      )
+      if (drained) return 0
+      if (mode !== 'draining') {
+        throw new SluiceError(
+          'CONFLICT',
+          `${stream} does not drain any more: it is ${mode}, as somebody asked meanwhile`,
+        )
+      }
       const open = totals.waiting + shards.reduce((sum, shard) => sum + shard.inFlight + shard.parked, 0)
-      if (open === 0) return open
       most = Math.max(most, open)
       bar.update(most - open, most, `${open} records are open`)
       await delay(lookMs, undefined, { signal: session.signal })
