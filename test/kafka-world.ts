@@ -191,10 +191,11 @@ export class KafkaWorld {
         })
         const got = responses[0]?.partitions[0]
         const { records, next } = recordsFrom(at, got?.records ?? [], got?.abortedTransactions ?? [])
-        for (const { offset, record } of records)
+        for (const { offset, timestamp, record } of records)
           found.push({
             partition,
             offset,
+            timestamp: Number(timestamp),
             key: record.key?.toString() ?? null,
             value: record.value,
             headers: Object.fromEntries(record.headers.map(([name, value]) => [`${name}`, `${value}`])),

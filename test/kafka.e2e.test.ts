@@ -125,10 +125,15 @@ describe.skipIf(withoutOwnKafka)(named('a deployment on Kafka'), () => {
     await order(100, 8)
     const paused = await deployed.until('billing', ({ queued }) => queued >= 8)
     expect(paused).toMatchObject({ written: 35, waiting: 0 })
+    const sent = (await world.read('orders')).filter(({ key }) => Number(key?.slice(6)) >= 100)
+    const oldest = new Date(Math.min(...sent.map(({ timestamp }) => timestamp))).toISOString()
+    const figures = () => server.get<{ oldest: { queued: string | null } }>('/api/v1/streams/billing')
+    await until(figures, ({ oldest: { queued } }) => queued === oldest, 60_000)
     expect(await billsThere()).toEqual(before)
     await act('resume', 'billing')
     await settled()
     expect((await billsThere()).length).toBe(before.length + 8)
+    await until(figures, ({ oldest: { queued } }) => queued === null, 60_000)
   }, 240_000)
 
   it('is drained: what was taken in ends, nothing more is read, and resumed it goes on', async () => {

@@ -24,7 +24,7 @@ const moveStatement = statement(
   'kafka-shards.move',
   `
   update sluice.shards s
-  set topic = $2, source_end = null, epoch = epoch + 1, holder = null, lease_until = null,
+  set topic = $2, source_end = null, source_since = null, epoch = epoch + 1, holder = null, lease_until = null,
     committed_offset = coalesce(
       (select p.first_offset from sluice.topic_partitions p where p.topic = $2 and p.partition = s.partition), 0)
   where stream = $1 and topic <> $2 and (topic like 'kafka:%' or $2 like 'kafka:%')`,
@@ -101,6 +101,51 @@ export async function noteSourceEnds(
   await session.execute(endsStatement, [node, ...columns])
 }
 
+const behindStatement = statement<ShardId & { committedOffset: number; behind: boolean }>(
+  'kafka-shards.behind',
+  `select stream, partition, committed_offset as "committedOffset", coalesce(source_end > committed_offset, false) as behind
+   from sluice.shards
+   where stream = any ($2::text[]) and topic like 'kafka:%' and (holder = $1 or holder is null)
+     and (source_end > committed_offset or source_since is not null)
+   order by stream, partition`,
+)
+
+/** Those of the streams' shards, held by a process or by nobody, whose age is to be looked at: they are behind, or were the last time. */
+export function agingKafkaShards(
+  session: Session,
+  node: string,
+  streams: readonly string[],
+): Promise<(ShardId & { committedOffset: number; behind: boolean })[]> {
+  return session.query(behindStatement, [node, streams])
+}
+
+const sinceStatement = statement(
+  'kafka-shards.note-since',
+  `
+  with news as (
+    select s.stream, s.partition, to_timestamp(given.ms / 1000.0) as since from sluice.shards s
+    join unnest($1::text[], $2::int[], $3::float8[]) as given (stream, partition, ms)
+      on s.stream = given.stream and s.partition = given.partition
+    order by s.stream, s.partition for no key update of s
+  )
+  update sluice.shards s set source_since = news.since
+  from news where s.stream = news.stream and s.partition = news.partition`,
+)
+
+/** When the first record was published that each has not passed, in milliseconds since the epoch; null: there is none. */
+export async function noteSourceSince(
+  session: Session,
+  ages: readonly (ShardId & { readonly since: number | null })[],
+): Promise<void> {
+  if (ages.length === 0) return
+  const columns = [
+    ages.map(({ stream }) => stream),
+    ages.map(({ partition }) => partition),
+    ages.map(({ since }) => since),
+  ]
+  await session.execute(sinceStatement, columns)
+}
+
 const gapStatement = statement(
   'kafka-shards.gap',
   'insert into sluice.offset_gaps (stream, partition, from_offset, to_offset) values ($1, $2, $3, $4)',
@@ -110,7 +155,7 @@ const setBackStatement = statement<{ partition: number }>(
   'kafka-shards.set-back',
   `
   update sluice.shards
-  set committed_offset = $3, source_end = null, epoch = epoch + 1, holder = null, lease_until = null
+  set committed_offset = $3, source_end = null, source_since = null, epoch = epoch + 1, holder = null, lease_until = null
   where stream = $1 and partition = $2 and committed_offset > $3
     and not exists (select from sluice.stream_waiting w where w.stream = $1 and w.partition = $2)
   returning partition`,

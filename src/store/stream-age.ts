@@ -6,7 +6,8 @@ const oldestStatement = statement<{ stream: string; queued: Date | null; waiting
   `
   select s.stream, min(w.since) as waiting,
     -- The offset of a timer is a time, which follows the present by less than half a minute.
-    min(coalesce(r.published_at, case when s.items > 0 then t.due end)) as queued
+    min(coalesce(r.published_at, case when s.items > 0 then t.due end,
+      case when s.source_end > s.committed_offset then s.source_since end)) as queued
   from sluice.shards s
   left join lateral (
     select published_at from sluice.topic_records r
@@ -25,7 +26,10 @@ const oldestStatement = statement<{ stream: string; queued: Date | null; waiting
 )
 
 export interface OldestOpen {
-  /** When the oldest record was published that the offset has not passed; null when there is none, or its source cannot tell. */
+  /**
+   * When the oldest record was published that the offset has not passed; null when there is none. Of a topic in Kafka as of the
+   * last look, 5 s ago at most, and null before the first.
+   */
   readonly queued: Date | null
   /** Since when the oldest record waits that the offset has passed. */
   readonly waiting: Date | null

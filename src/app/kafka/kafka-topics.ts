@@ -2,7 +2,7 @@
  * Topics of Kafka as sources and sinks of the streams of one process, and what goes on beside the shards.
  *
  * 1. The upkeep asks how many partitions topics have: those that are new become shards without a restart. It notes how
- *    far sources go, for the lag, and tells Kafka the committed offsets of the group `sluice.<stream>`, for Kafka's own tools; no
+ *    far sources go, for the lag, and how old the first record is that was not passed, and tells Kafka the committed offsets of the group `sluice.<stream>`, for Kafka's own tools; no
  *    part of Sluice reads them there.
  * 2. Brokers that do not answer fail nothing but what needs them: readers wait, commits of sinks fail and are tried again by
  *    the shard's next holder, and topics that could not be made are made by a later round of the upkeep.
@@ -10,6 +10,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { KafkaClient } from '../../connectors/kafka/client.ts'
 import { OrderedProducer } from '../../connectors/kafka/ordered-producer.ts'
+import { publishedAt } from '../../connectors/kafka/read-back.ts'
 import { kafkaSink, largerThanAllowed } from '../../connectors/kafka/sink.ts'
 import { kafkaSource } from '../../connectors/kafka/source.ts'
 import { messageOf, SluiceError } from '../../errors.ts'
@@ -18,7 +19,15 @@ import type { Sink } from '../../ports/sink.ts'
 import type { Source } from '../../ports/source.ts'
 import type { Topic } from '../../sdk/topic.ts'
 import { putOut } from '../../store/kafka-outbox.ts'
-import { heldKafkaShards, kafkaPlace, noteGap, noteSourceEnds, unheldKafkaStreams } from '../../store/kafka-shards.ts'
+import {
+  agingKafkaShards,
+  heldKafkaShards,
+  kafkaPlace,
+  noteGap,
+  noteSourceEnds,
+  noteSourceSince,
+  unheldKafkaStreams,
+} from '../../store/kafka-shards.ts'
 import { ensureShards } from '../../store/shards.ts'
 import { prepareRecord } from '../../store/topic-sink.ts'
 
@@ -152,6 +161,7 @@ export class KafkaTopics {
         ends.map((end, partition) => ({ stream, partition, end })),
       )
     }
+    await this.#lookAtAges()
     for (const { stream, topic } of this.#readings.values()) {
       const committed = held.filter((shard) => shard.stream === stream)
       const news = committed.filter((shard) => this.#told.get(`${stream}:${shard.partition}`) !== shard.committedOffset)
@@ -160,6 +170,20 @@ export class KafkaTopics {
       await client.noteGroupOffsets(`sluice.${stream}`, topic.name, offsets)
       for (const [partition, offset] of offsets) this.#told.set(`${stream}:${partition}`, offset)
     }
+  }
+
+  /** Only of what is behind: the brokers are asked for one batch each. */
+  async #lookAtAges(): Promise<void> {
+    const { db, client, node } = this.#parts
+    const ages = []
+    for (const { stream, partition, committedOffset, behind } of await agingKafkaShards(db, node, [
+      ...this.#readings.keys(),
+    ])) {
+      const { name } = this.#readings.get(stream)!.topic
+      const since = behind ? await publishedAt(client, name, partition, committedOffset) : undefined
+      ages.push({ stream, partition, since: since ?? null })
+    }
+    await noteSourceSince(db, ages)
   }
 
   /** After the shards. */

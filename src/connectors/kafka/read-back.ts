@@ -5,6 +5,16 @@ import { isKafkaError, kafkaFault } from './faults.ts'
 import { type PlacedRecord, recordsFrom } from './record.ts'
 
 const fetchBytes = 4_194_304
+/** Brokers give one batch at least, however little is asked for. */
+const oneBatch = 1
+
+interface ReadFrom {
+  readonly topic: string
+  readonly partition: number
+  readonly from: number
+  /** Of one fetch. */
+  readonly bytes?: number
+}
 
 /**
  * Reads a partition from an offset on until `visit` says to stop or there is nothing more; a transaction that was aborted is not
@@ -13,7 +23,7 @@ const fetchBytes = 4_194_304
  */
 async function readPartition(
   client: KafkaClient,
-  { topic, partition, from }: { readonly topic: string; readonly partition: number; readonly from: number },
+  { topic, partition, from, bytes = fetchBytes }: ReadFrom,
   visit: (records: readonly PlacedRecord[], next: number) => number | undefined,
 ): Promise<void> {
   const shape = await client.shapeOf(topic)
@@ -25,8 +35,8 @@ async function readPartition(
       const wanted = { partition, currentLeaderEpoch: -1, fetchOffset: BigInt(at), lastFetchedEpoch: -1 }
       const { responses } = await consumer.fetch({
         node,
-        topics: [{ topicId: shape.id, partitions: [{ ...wanted, partitionMaxBytes: fetchBytes }] }],
-        ...{ maxWaitTime: 100, minBytes: 1, maxBytes: fetchBytes, isolationLevel: 1 },
+        topics: [{ topicId: shape.id, partitions: [{ ...wanted, partitionMaxBytes: bytes }] }],
+        ...{ maxWaitTime: 100, minBytes: 1, maxBytes: bytes, isolationLevel: 1 },
       })
       const found = responses.flatMap(({ partitions }) => partitions)[0]
       const { records, next } = recordsFrom(at, found?.records ?? [], found?.abortedTransactions ?? [])
@@ -56,6 +66,25 @@ export async function recordsAt(
     for (const record of records) if (open.includes(record.offset)) found.set(record.offset, record)
     // What lies between two of them is passed by a fetch of its own.
     return open.find((offset) => offset >= next)
+  })
+  return found
+}
+
+/**
+ * When the first record from an offset on was published, in milliseconds since the epoch; undefined when there is none.
+ * @throws SluiceError UNAVAILABLE, CONFIGURATION
+ */
+export async function publishedAt(
+  client: KafkaClient,
+  topic: string,
+  partition: number,
+  from: number,
+): Promise<number | undefined> {
+  let found: number | undefined
+  await readPartition(client, { topic, partition, from, bytes: oneBatch }, ([first], next) => {
+    if (first === undefined) return next
+    found = Number(first.timestamp)
+    return undefined
   })
   return found
 }
