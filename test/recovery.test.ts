@@ -278,10 +278,11 @@ describe('a shard', () => {
     const house = await startHouse({ leaseMs: endless, shardProcesses: 2 })
     const zombie = await inFlight(house, 12)
     kill(zombie.pid, 'SIGSTOP')
-    // As if the lease had lapsed: by its own clock it has not, so that it goes on where it was.
+    // As if its leases had lapsed: by its own clock they have not, so that it goes on where it was.
     await rows(
       embeddedUrl(house.home),
-      `update sluice.shards set lease_until = '-infinity' where stream = 'images'; notify sluice_shards`,
+      `update sluice.nodes set lease_until = '-infinity' where pid = ${zombie.pid};
+       update sluice.shards set lease_until = '-infinity' where stream = 'images'; notify sluice_shards`,
     )
     await anotherThan(house, zombie)
     origin.letGo()
