@@ -331,7 +331,8 @@ class ChaosRun {
   async #invariants(atRest: boolean): Promise<string[]> {
     const { home } = this.#house
     const url = this.#databaseUrl ?? embeddedUrl(home)
-    const db = openDatabase({ url, applicationName: 'chaos', max: 2 })
+    // It looks at all that there is, beside everything that it kills.
+    const db = openDatabase({ url, applicationName: 'chaos', max: 2, answerTimeoutMs: 240_000 })
     try {
       const found = await breaches(db, {
         atRest,
