@@ -170,7 +170,13 @@ describe.skipIf(withoutOwnKafka)(named('a Kafka that fails'), () => {
       await world.client.ensureTopic(name, 1).catch(() => {})
       return (await world.client.endsOf(name).catch(() => [9]))[0] === 0
     })
-    await world.publish(name, 1, lines(5, 10))
+    // The broker may not lead the new one yet: then it refuses the records.
+    await until('the new topic to take records', () =>
+      world.publish(name, 1, lines(5, 10)).then(
+        () => true,
+        () => false,
+      ),
+    )
     await world.ended(name, 15)
     expect(await offsetGaps(world.db)).toContainEqual({ stream: name, gaps: 1, lost: 0 })
     expect(await totals(world.db, name)).toMatchObject({ received: 15, pending: 0 })
