@@ -93,6 +93,8 @@ export class KafkaTopics {
       end: (partition, offset) => this.#readings.get(stream)?.ends.set(partition, offset),
       async gap(gap) {
         report?.('offsets of a topic are gone', { stream, topic: name, ...gap })
+        // What was heard of its end was of the topic as it was before.
+        this.#readings.get(stream)?.ends.delete(gap.partition)
         await noteGap(db, { stream, ...gap })
       },
     })
