@@ -91,7 +91,7 @@ export class KafkaTopics {
     return kafkaSource(client, name, {
       unreachable: (partition, fault) => this.#answers(`${name}/${partition}`, fault),
       end: (partition, offset) => this.#readings.get(stream)?.ends.set(partition, offset),
-      async gap(gap) {
+      gap: async (gap) => {
         report?.('offsets of a topic are gone', { stream, topic: name, ...gap })
         // What was heard of its end was of the topic as it was before.
         this.#readings.get(stream)?.ends.delete(gap.partition)
