@@ -12,6 +12,9 @@ import { playSeeds, type Range, told } from './seeds.ts'
 /** Seeds that a job plays before it is told of more. */
 const atOnce = 2_000
 
+/** Pause between two lines of progress where no terminal shows them, in milliseconds. */
+const quietPause = 60_000
+
 const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '10000' },
@@ -61,6 +64,7 @@ function work(): void {
 async function playAll({ from, seeds }: Range, jobs: number): Promise<number> {
   const begun = performance.now()
   const running = new Set<ChildProcess>()
+  const progress = progressLine(seeds)
   let [next, played, violations] = [from, 0, 0]
   let early: string | undefined
   const stop = (why: string) => {
@@ -83,7 +87,9 @@ async function playAll({ from, seeds }: Range, jobs: number): Promise<number> {
       child.on('message', (texts: string[]) => {
         played += range!.seeds
         violations += texts.length
+        progress.clear()
         for (const text of texts) process.stdout.write(`${text}\n\n`)
+        progress.show(played, violations, performance.now() - begun)
         go()
       })
       const over = (how: string) => {
@@ -96,8 +102,31 @@ async function playAll({ from, seeds }: Range, jobs: number): Promise<number> {
       go()
     })
   await Promise.all(Array.from({ length: jobs }, job))
+  progress.clear()
   const seconds = ((performance.now() - begun) / 1_000).toFixed(1)
   const ended = early === undefined ? '' : `; ended early, of ${seeds}: ${early}`
   process.stdout.write(`${played} seeds from ${from}: ${violations} violations in ${seconds} s${ended}\n`)
   return violations > 0 || early !== undefined ? 1 : 0
+}
+
+/** How far it is, on the standard error: one line that a terminal rewrites, elsewhere a line in a minute. */
+function progressLine(seeds: number): {
+  show(played: number, violations: number, elapsed: number): void
+  clear(): void
+} {
+  const terminal = process.stderr.isTTY
+  let shown = 0
+  return {
+    show(played, violations, elapsed) {
+      if (!terminal && elapsed - shown < quietPause) return
+      shown = elapsed
+      const perSecond = played / (elapsed / 1_000)
+      const left = Math.ceil((seeds - played) / perSecond / 60)
+      const line = `${played} of ${seeds} seeds, ${violations} violations, ${Math.round(perSecond)}/s, ${left} min left`
+      process.stderr.write(terminal ? `\r\x1b[K${line}` : `${line}\n`)
+    },
+    clear() {
+      if (terminal) process.stderr.write('\r\x1b[K')
+    },
+  }
 }
