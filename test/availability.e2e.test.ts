@@ -1,13 +1,15 @@
 /** The availability monitor as users start it: real processes, sites on loopback that fail in every way. */
+
 import { symlink, writeFile } from 'node:fs/promises'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { Server, Socket } from 'node:net'
 import { join } from 'node:path'
 import { createServer as createTlsServer } from 'node:tls'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { expired, key, ofOther, selfSigned } from '../src/connectors/fetch/certificates.fixture.ts'
 import { startEmbedded } from '../src/postgres/embedded.ts'
+import { closed, freePort, listening } from './loopback.ts'
 import {
   type Project,
   projectOf,
@@ -20,13 +22,13 @@ import {
 
 const hits = new Map<string, number>()
 const openSilent = new Set<Socket>()
-const closing: (() => void)[] = []
+const closing: (() => Promise<void>)[] = []
 let project: Project
 let server: RunningSluice
 let web = ''
 
 beforeAll(async () => {
-  web = `http://127.0.0.1:${await listening(createServer(answer))}`
+  web = `http://127.0.0.1:${await opened(createServer(answer))}`
   project = await projectOf('availability', {
     SLUICE_CONNECTION_CHECKS: JSON.stringify({
       kind: 'fetch',
@@ -43,7 +45,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await server?.stop()
-  for (const close of closing) close()
+  for (const close of closing) await close()
   await project?.remove()
 })
 
@@ -78,24 +80,15 @@ const withoutOrder = (() => {
   return Array.from({ length: 90_000 }, () => 'ab'[next() & 1]).join('')
 })()
 
-async function listening(origin: Server | ReturnType<typeof createTlsServer>): Promise<number> {
-  const sockets = new Set<Socket>()
-  origin.on('connection', (socket: Socket) => {
-    sockets.add(socket)
-    socket.on('error', () => {}).on('close', () => sockets.delete(socket))
-  })
-  closing.push(() => {
-    for (const socket of sockets) socket.destroy()
-    origin.close()
-  })
-  await new Promise<void>((resolve) => origin.listen(0, '127.0.0.1', resolve))
-  return (origin.address() as AddressInfo).port
+async function opened(server: Server): Promise<number> {
+  closing.push(() => closed(server))
+  return listening(server)
 }
 
 const tlsSite = async (cert: string) => {
   const origin = createTlsServer({ key, cert }, (socket) => socket.on('error', () => {}))
   origin.on('tlsClientError', () => {})
-  return `https://127.0.0.1:${await listening(origin)}/`
+  return `https://127.0.0.1:${await opened(origin)}/`
 }
 
 interface Site {
@@ -162,9 +155,7 @@ async function further(path: string, count: number): Promise<void> {
 
 describe('sites', () => {
   it('each have a result of their own class, however they fail', { timeout: 120_000 }, async () => {
-    const gone = createServer()
-    const goneAt = await listening(gone)
-    gone.close()
+    const goneAt = await freePort()
     const sites: readonly (readonly [Site, string | null, object?])[] = [
       [{ url: `${web}/`, regexp: 'Welcome.*home' }, null, { status: 200, regexpFound: true }],
       [{ url: `${web}/other`, regexp: 'Goodbye' }, 'regexp-mismatch', { status: 200, regexpFound: false }],

@@ -1,13 +1,14 @@
 /** Catalogs of every kind through the processes that users have: by the watched folder, by upload, as JSON and by command. */
+
 import { execFile, execFileSync } from 'node:child_process'
 import { appendFile, mkdir, rename, rm, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startEmbedded } from '../src/postgres/embedded.ts'
+import { closed, listening } from './loopback.ts'
 import { type Project, projectOf, type RunningSluice, sluice, startSluice, until } from './sluice-process.ts'
 
 interface Published {
@@ -42,16 +43,15 @@ let project: Project
 let server: RunningSluice
 
 beforeAll(async () => {
-  origin = createServer((_, response) => response.writeHead(404).end()).listen(0, '127.0.0.1')
-  await new Promise((resolve) => origin.once('listening', resolve))
-  const to = `http://127.0.0.1:${(origin.address() as AddressInfo).port}`
+  origin = createServer((_, response) => response.writeHead(404).end())
+  const to = `http://127.0.0.1:${await listening(origin)}`
   const rewrite = ['https://cat.test', 'https://xn--bcher-kva.test'].map((from) => ({ from, to }))
   project = await projectOf('images', { SLUICE_CONNECTION_WEB: JSON.stringify({ kind: 'fetch', rewrite }) })
   server = await startSluice(project)
 })
 afterAll(async () => {
   await server?.stop()
-  origin?.close()
+  if (origin) await closed(origin)
   await project?.remove()
 })
 

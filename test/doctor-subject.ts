@@ -1,7 +1,4 @@
-/** Projects and databases for the doctor to look at. */
-import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect } from 'vitest'
@@ -57,14 +54,4 @@ export async function faults(check: string, wishes: Wishes = {}): Promise<Findin
   for (const { state, why, fix } of all)
     expect([state === 'ok', why === undefined, fix === undefined]).toEqual(Array(3).fill(state === 'ok'))
   return all.filter(({ state }) => state !== 'ok')
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

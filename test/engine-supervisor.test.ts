@@ -3,11 +3,12 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { cp, mkdtemp, rm, symlink } from 'node:fs/promises'
-import { createServer, type Server } from 'node:net'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { until } from './engine-world.ts'
+import { closed, freePort, listening } from './loopback.ts'
 
 let dir: string
 let home: string
@@ -161,9 +162,8 @@ it('killed whole and started again, it ends the runs that were under way', async
 })
 
 it('a start that fails says why, and leaves nothing behind', async () => {
-  const taken: Server = createServer().listen(0, '127.0.0.1')
-  await once(taken, 'listening')
-  const { port } = taken.address() as { port: number }
+  const taken = createServer()
+  const port = await listening(taken)
   const failures: [Record<string, string>, RegExp][] = [
     [{ PORT: String(port) }, new RegExp(`${port}`)],
     [{ SLUICE_DATABASE_URL: 'postgresql://nobody:hidden@127.0.0.1:9/none' }, /cannot be reached/],
@@ -179,17 +179,8 @@ it('a start that fails says why, and leaves nothing behind', async () => {
       () => processes().length === 0,
     )
   }
-  taken.close()
+  await closed(taken)
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 /** TCP ports that these processes listen on. */
 function listeners(pids: readonly number[]): number[] {

@@ -2,16 +2,17 @@
  * What is stored of pictures, damaged and looked after, in the processes that users have: `sluice verify` and `sluice derive` on a
  * project of its own, whose registry of transforms gets one more on the way. The origin counts what it is asked.
  */
+
 import { createHash } from 'node:crypto'
 import { chmod, cp, mkdir, mkdtemp, open, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startEmbedded } from '../src/postgres/embedded.ts'
+import { closed, listening } from './loopback.ts'
 import { type Project, type RunningSluice, sluiceEnds, startSluice, until } from './sluice-process.ts'
 
 const app = join(import.meta.dirname, '../apps/images')
@@ -80,8 +81,7 @@ beforeAll(async () => {
     const bytes = pictures.get(path)
     response.writeHead(bytes ? 200 : 404, { 'content-type': 'image/jpeg' }).end(bytes)
   })
-  await new Promise<void>((resolve) => origin.listen(0, '127.0.0.1', resolve))
-  const to = `http://127.0.0.1:${(origin.address() as AddressInfo).port}`
+  const to = `http://127.0.0.1:${await listening(origin)}`
   project = await projectWithAnApp({
     SLUICE_CONNECTION_WEB: JSON.stringify({ kind: 'fetch', rewrite: [{ from: 'https://pictures.test', to }] }),
   })
@@ -90,7 +90,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await server?.stop()
-  await new Promise((resolve) => origin?.close(resolve))
+  if (origin) await closed(origin)
   await project?.remove()
 })
 

@@ -2,13 +2,14 @@
  * What a demanding user tries on the image job, in the processes that users have: pictures that are damaged or lie about their
  * size, an origin that leads elsewhere or asks for time, a host that is dead and comes back.
  */
+
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { closed, listening } from './loopback.ts'
 import { type Project, projectOf, type RunningSluice, sluice, startSluice, until } from './sluice-process.ts'
 
 const app = join(import.meta.dirname, '../apps/images')
@@ -49,8 +50,7 @@ beforeAll(async () => {
     .toBuffer()
   patient = createServer((_, response) => response.writeHead(200, { 'content-type': 'image/jpeg' }).end(picture))
   patient.on('connection', (socket) => dead && socket.resetAndDestroy())
-  await new Promise<void>((resolve) => patient.listen(0, '127.0.0.1', resolve))
-  const to = `http://127.0.0.1:${(patient.address() as AddressInfo).port}`
+  const to = `http://127.0.0.1:${await listening(patient)}`
   const rewrite = [
     { from: 'https://picsum.photos', to: originUrl },
     { from: 'https://asks.test', to: originUrl },
@@ -66,7 +66,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await server?.stop()
   origin?.kill()
-  patient?.close()
+  if (patient) await closed(patient)
   await project?.remove()
 })
 

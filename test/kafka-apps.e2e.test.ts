@@ -2,15 +2,17 @@
  * The apps on Kafka, by SLUICE_KAFKA_BROKERS alone: real processes and a real broker, both killed while they work, and the
  * account of it recounted from what lies in Kafka.
  */
+
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { symlink, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { KafkaDeployment, patienceMs } from './kafka-deployment.ts'
 import { KafkaWorld } from './kafka-world.ts'
+import { closed, freePort, listening } from './loopback.ts'
 import { named, ownBroker, withoutOwnKafka } from './services/broker.ts'
 import type { Broker } from './services/kafka.ts'
 import { projectOf, sluice, until } from './sluice-process.ts'
@@ -32,12 +34,12 @@ describe.skipIf(withoutOwnKafka)(named('on Kafka'), () => {
   describe('the availability monitor', () => {
     const hits = new Map<string, number>()
     const silent = new Set<Socket>()
-    const closing: (() => void)[] = []
+    const origin = createServer(answer)
     let monitor: KafkaDeployment
     let web: string
 
     beforeAll(async () => {
-      web = `http://127.0.0.1:${await listening(answer)}`
+      web = `http://127.0.0.1:${await listening(origin)}`
       const connection = { kind: 'fetch', timeout: '30s', maxBytes: 100_000, allow: ['127.0.0.0/8'] }
       const project = await projectOf('availability', {
         SLUICE_KAFKA_BROKERS: broker.brokers,
@@ -51,7 +53,7 @@ describe.skipIf(withoutOwnKafka)(named('on Kafka'), () => {
     }, 240_000)
     afterAll(async () => {
       await monitor?.close()
-      for (const close of closing) close()
+      await closed(origin)
     })
 
     function answer(request: IncomingMessage, response: ServerResponse): void {
@@ -63,21 +65,6 @@ describe.skipIf(withoutOwnKafka)(named('on Kafka'), () => {
       } else if (path === '/loop') response.writeHead(302, { location: '/loop' }).end()
       else if (path === '/500') response.writeHead(500).end()
       else response.end('<h1>Welcome home</h1>')
-    }
-
-    async function listening(work: typeof answer): Promise<number> {
-      const origin = createServer(work)
-      const sockets = new Set<Socket>()
-      origin.on('connection', (socket: Socket) => {
-        sockets.add(socket)
-        socket.on('error', () => {}).on('close', () => sockets.delete(socket))
-      })
-      closing.push(() => {
-        for (const socket of sockets) socket.destroy()
-        origin.close()
-      })
-      await new Promise<void>((resolve) => origin.listen(0, '127.0.0.1', resolve))
-      return (origin.address() as AddressInfo).port
     }
 
     const further = async (path: string, count: number) => {
@@ -103,10 +90,6 @@ describe.skipIf(withoutOwnKafka)(named('on Kafka'), () => {
     const stored = () => monitor.count('monitoring.results')
 
     it('keeps each result once while a producer and the broker are killed', { timeout: 400_000 }, async () => {
-      const gone = createServer()
-      await new Promise<void>((resolve) => gone.listen(0, '127.0.0.1', resolve))
-      const goneAt = (gone.address() as AddressInfo).port
-      gone.close()
       const sites = [
         [{ url: `${web}/` }, null],
         [{ url: `${web}/`, regexp: 'Welcome.*home' }, null],
@@ -114,7 +97,7 @@ describe.skipIf(withoutOwnKafka)(named('on Kafka'), () => {
         [{ url: `${web}/500` }, 'http-status'],
         [{ url: `${web}/loop` }, 'redirect-loop'],
         [{ url: `${web}/silent` }, 'timeout'],
-        [{ url: `http://127.0.0.1:${goneAt}/` }, 'refused'],
+        [{ url: `http://127.0.0.1:${await freePort()}/` }, 'refused'],
       ] as const
       const added = await fetch(`${monitor.server.url}/api/v1/sites/import`, {
         method: 'POST',

@@ -47,6 +47,12 @@ describe.skipIf(withoutOwnKafka)(named('a deployment on Kafka that is killed'), 
     published += count
     await world.publish('lines', 2, some)
   }
+  /** By a run of ours. */
+  const posted = (count: number) => {
+    const params = [`keys=${keys}`, `count=${count}`, `from=${published}`].flatMap((param) => ['--param', param])
+    published += count
+    return sluice<{ state: string }>(deployed.project, 'run', 'posting', ...params, '--wait')
+  }
   const allEnded = () =>
     deployed.until('accounts', ({ written, duplicate, waiting }) => written + duplicate === published && waiting === 0)
   /** By key, the numbers in the order in which they were written. */
@@ -152,24 +158,12 @@ describe.skipIf(withoutOwnKafka)(named('a deployment on Kafka that is killed'), 
 
   it('the engine, while a run publishes: each record lies in Kafka once', async () => {
     const gate = await deployed.gate({ table: 'sluice.kafka_outbox', does: 'insert', at: 'after' })
-    const run = sluice<{ state: string }>(
-      deployed.project,
-      'run',
-      'posting',
-      '--param',
-      `keys=${keys}`,
-      '--param',
-      'count=40',
-      '--param',
-      `from=${published}`,
-      '--wait',
-    )
+    const run = posted(40)
     await gate.reached()
     await deployed.kill('engine')
     await gate.cut()
     await gate.open()
     expect(await run).toMatchObject({ state: 'success' })
-    published += 40
     await allEnded()
     expect(await accounts()).toEqual(wanted())
   }, 300_000)
@@ -177,19 +171,7 @@ describe.skipIf(withoutOwnKafka)(named('a deployment on Kafka that is killed'), 
   it('the engine, between sending to Kafka and noting it: each record lies in Kafka once', async () => {
     const before = (await world.read('lines')).length
     const gate = await deployed.gate({ table: 'sluice.kafka_outbox', does: 'delete', at: 'after' })
-    await sluice(
-      deployed.project,
-      'run',
-      'posting',
-      '--param',
-      `keys=${keys}`,
-      '--param',
-      'count=40',
-      '--param',
-      `from=${published}`,
-      '--wait',
-    )
-    published += 40
+    await posted(40)
     await gate.reached()
     // It is sent, and not noted.
     expect(await world.read('lines')).toHaveLength(before + 40)

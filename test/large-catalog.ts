@@ -8,13 +8,14 @@
  * tenth of the lines goes first, to warm up. Exit code 1 when a count is wrong, or a process takes 64 MB more for all lines
  * the second time than the first: what grows with lines would.
  */
+
 import { createWriteStream, openAsBlob } from 'node:fs'
 import { mkdir, readdir, readFile, rename } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { listening } from './loopback.ts'
 import { projectOf, startSluice, until } from './sluice-process.ts'
 
 const lines = Number(process.argv[2] ?? 1_000_000)
@@ -32,10 +33,10 @@ interface Memory {
   readonly bytes: number
 }
 
-const origin = createServer((_, response) => response.writeHead(404).end()).listen(0, '127.0.0.1')
+const origin = createServer((_, response) => response.writeHead(404).end())
 const web = {
   kind: 'fetch',
-  rewrite: [{ from: 'https://many.test', to: `http://127.0.0.1:${(await listening()).port}` }],
+  rewrite: [{ from: 'https://many.test', to: `http://127.0.0.1:${await listening(origin)}` }],
 }
 const project = await projectOf('images', { SLUICE_CONNECTION_WEB: JSON.stringify(web) })
 const server = await startSluice(project)
@@ -138,11 +139,6 @@ async function processOf(id: string) {
   } catch {
     return undefined
   }
-}
-
-async function listening(): Promise<AddressInfo> {
-  if (!origin.listening) await new Promise((resolve) => origin.once('listening', resolve))
-  return origin.address() as AddressInfo
 }
 
 function seconds(since: number): string {

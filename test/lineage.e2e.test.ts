@@ -1,9 +1,10 @@
 /** Lineage, OpenLineage and reproduction by the command line, on processes as users start them; through a backup, too. */
+
 import { rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { listening } from './loopback.ts'
 import {
   type Project,
   projectOf,
@@ -45,10 +46,7 @@ let project: Project
 let server: RunningSluice
 
 beforeAll(async () => {
-  const listening = Promise.withResolvers<void>()
-  receiver.listen(0, '127.0.0.1', listening.resolve)
-  await listening.promise
-  const { port } = receiver.address() as AddressInfo
+  const port = await listening(receiver)
   project = await projectOf('../test/programs/lineage-project', {
     SLUICE_SECRET_API: 'correct-horse',
     SLUICE_OPENLINEAGE_URL: `http://127.0.0.1:${port}/api/v1/lineage`,

@@ -1,27 +1,14 @@
 /** `sluice backfill` and `sluice backfills` against the API itself, with the loop of an engine that submits the runs. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it } from 'vitest'
 import { testApi } from '../../test/test-api.ts'
+import { cliAt } from '../../test/test-cli.ts'
 import { Backfills } from '../engine/backfill.ts'
 import { statement } from '../ports/database.ts'
 import { systemClock } from '../time.ts'
-import { Cli } from './cli.ts'
-import { runCli } from './run-cli.ts'
 
 async function opened() {
   const api = await testApi()
-  const { port } = new URL(await api.listen(0, '127.0.0.1'))
-  const home = await mkdtemp(join(tmpdir(), 'sluice-cli-backfill-'))
-  onTestFinished(() => rm(home, { recursive: true }))
-  const run = async (...argv: string[]) => {
-    const told = { out: '', err: '' }
-    const cli = new Cli({ write: (some) => (told.out += some) }, { write: (some) => (told.err += some) })
-    const code = await runCli([...argv, '--port', port, '--data', home], cli, new AbortController().signal)
-    return { code, ...told }
-  }
-  const json = async (...argv: string[]) => JSON.parse((await run(...argv, '--json')).out)
+  const { run, json } = await cliAt(api)
   const submitted = () => new Backfills({ db: api.db, clock: systemClock, random: Math.random, note: () => {} }).wake()
   return { db: api.db, run, json, submitted }
 }

@@ -4,12 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { type TestDatabase, testDatabase } from '../../test/database.ts'
+import { cliSays } from '../../test/test-cli.ts'
 import { openFiles } from '../objects/files.ts'
 import { tryLock } from '../postgres/kernel-lock.ts'
 import { claimObjects, referToObjects } from '../store/objects.ts'
 import { ensureTopic } from '../store/topics.ts'
-import { Cli } from './cli.ts'
-import { runCli } from './run-cli.ts'
 
 let folder: string
 let source: TestDatabase
@@ -37,10 +36,7 @@ afterAll(async () => {
 
 async function sluice(url: string, home: string, ...argv: string[]) {
   vi.stubEnv('SLUICE_DATABASE_URL', url)
-  const told = { out: '', err: '' }
-  const cli = new Cli({ write: (some) => (told.out += some) }, { write: (some) => (told.err += some) })
-  const all = [...argv, '--data', join(folder, home)]
-  return { code: await runCli(all, cli, new AbortController().signal), ...told }
+  return cliSays([...argv, '--data', join(folder, home)])
 }
 
 it('says that there is nothing to back up, and makes nothing', async () => {

@@ -1,14 +1,12 @@
 /** `sluice dead-letters` against the API itself. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { testApi } from '../../test/test-api.ts'
+import { cliAt } from '../../test/test-cli.ts'
 import { statement } from '../ports/database.ts'
 import { ensureShards } from '../store/shards.ts'
 import { ensureTopic } from '../store/topics.ts'
-import { Cli } from './cli.ts'
-import { runCli } from './run-cli.ts'
 
 const putLetters = statement(
   'test.put-letters-of-cli',
@@ -24,21 +22,12 @@ async function filled() {
   await ensureTopic(api.db, 'urls', 2)
   await ensureShards(api.db, 'images', 'urls')
   await api.db.execute(putLetters)
-  const { port } = new URL(await api.listen(0, '127.0.0.1'))
-  const home = await mkdtemp(join(tmpdir(), 'sluice-cli-letters-'))
-  onTestFinished(() => rm(home, { recursive: true }))
+  const { run, json, home } = await cliAt(api, 'dead-letters')
   const file = async (text: string) => {
     const path = join(home, 'value.json')
     await writeFile(path, text)
     return path
   }
-  const run = async (...argv: string[]) => {
-    const told = { out: '', err: '' }
-    const cli = new Cli({ write: (some) => (told.out += some) }, { write: (some) => (told.err += some) })
-    const all = ['dead-letters', ...argv, '--port', port, '--data', home]
-    return { code: await runCli(all, cli, new AbortController().signal), ...told }
-  }
-  const json = async (...argv: string[]) => JSON.parse((await run(...argv, '--json')).out)
   return { run, json, file }
 }
 

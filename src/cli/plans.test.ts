@@ -1,34 +1,22 @@
 /** `sluice plans` against the API itself. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it } from 'vitest'
 import { testApi } from '../../test/test-api.ts'
+import { cliAt, cliSays } from '../../test/test-cli.ts'
 import { recordTicks } from '../store/plans.ts'
-import { Cli } from './cli.ts'
-import { runCli } from './run-cli.ts'
 
 async function world() {
   const api = await testApi({ clock: { now: () => Date.parse('2026-03-28T12:30:00Z') } })
-  const { port } = new URL(await api.listen(0, '127.0.0.1'))
-  const home = await mkdtemp(join(tmpdir(), 'sluice-cli-plans-'))
-  onTestFinished(() => rm(home, { recursive: true }))
-  return { db: api.db, run: (...argv: string[]) => sluice([...argv, '--port', port, '--data', home]) }
+  const { run } = await cliAt(api, 'plans')
+  return { db: api.db, run: async (...argv: string[]) => inLines(await run(...argv)) }
 }
 
-async function sluice(argv: string[]) {
-  const told = { out: '', err: '' }
-  const cli = new Cli({ write: (some) => (told.out += some) }, { write: (some) => (told.err += some) })
-  const code = await runCli(['plans', ...argv], cli, new AbortController().signal)
-  return {
-    code,
-    ...told,
-    lines: told.out
-      .trimEnd()
-      .split('\n')
-      .map((line) => line.replace(/ +/g, ' ')),
-  }
+const inLines = <T extends { out: string }>(told: T) => {
+  const lines = told.out.trimEnd().split('\n')
+  return { ...told, lines: lines.map((line) => line.replace(/ +/g, ' ')) }
 }
+
+/** Without a server. */
+const alone = async (...argv: string[]) => inLines(await cliSays(['plans', ...argv]))
 
 it('lists plans with their next tick, and of a workflow its next ticks and parameters', async () => {
   const { run } = await world()
@@ -61,7 +49,7 @@ it('shows what became of ticks', async () => {
 })
 
 it('previews a pattern without a server', async () => {
-  const { code, lines } = await sluice(['--preview', '30 2 29 3 *', '--timezone', 'Europe/Paris', '--next', '3'])
+  const { code, lines } = await alone('--preview', '30 2 29 3 *', '--timezone', 'Europe/Paris', '--next', '3')
   expect([code, lines.length, lines[0]]).toEqual([0, 4, 'UTC LOCAL'])
   expect(lines[1]).toMatch(/^\d{4}-03-29T\d\d:\d\d:00\.000Z \d{4}-03-29T0[23]:[03]0:00\+0[12]:00$/)
 })
@@ -72,7 +60,7 @@ it.each([
   [['--timezone', 'Europe/Paris'], '--timezone goes with --preview'],
   [['--next', '0'], 'Allowed is a whole number from 1 to 100'],
 ])('refuses %j', async (argv, why) => {
-  const { code, err, out } = await sluice(argv)
+  const { code, err, out } = await alone(...argv)
   expect([code > 0, out]).toEqual([true, ''])
   expect(err).toContain(why)
 })

@@ -1,15 +1,14 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { closed, listening } from '../../test/loopback.ts'
+import { cliSays } from '../../test/test-cli.ts'
 import { ownCommands } from '../app/build/manifest-of.ts'
-import { Cli } from './cli.ts'
 import { openClient } from './client.ts'
 import { ownCommandNames } from './commands/index.ts'
-import { runCli } from './run-cli.ts'
 
 /** A server that speaks the documented HTTP surface, as far as these commands ask. */
 const seen: { method: string; url: string; body: string; key: string | undefined }[] = []
@@ -28,13 +27,11 @@ beforeAll(async () => {
       response.writeHead(status, { 'content-type': type }).end(JSON.stringify(body))
     })
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  port = String((server.address() as AddressInfo).port)
+  port = String(await listening(server))
 })
 afterAll(async () => {
   process.chdir(before)
-  server.closeAllConnections()
-  await new Promise((resolve) => server.close(resolve))
+  await closed(server)
   await rm(home, { recursive: true })
 })
 
@@ -98,12 +95,7 @@ async function answer(request: IncomingMessage): Promise<readonly [number, unkno
   return notFound(`There is no ${url}`)
 }
 
-async function sluice(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  const told = { out: '', err: '' }
-  const cli = new Cli({ write: (some) => (told.out += some) }, { write: (some) => (told.err += some) })
-  const code = await runCli(argv, cli, new AbortController().signal)
-  return { code, ...told }
-}
+const sluice = (...argv: string[]) => cliSays(argv)
 
 const here = () => ['--port', port, '--data', home]
 
@@ -160,12 +152,10 @@ describe('runCli', () => {
 
   it('ends with 3 when nothing answers, or what answers is no Sluice', async () => {
     const free = createServer((_, response) => response.end('hello'))
-    await new Promise<void>((resolve) => free.listen(0, '127.0.0.1', resolve))
-    const other = String((free.address() as AddressInfo).port)
+    const other = String(await listening(free))
     const options = ['--port', other, '--data', home]
     expect(await sluice('runs', ...options)).toMatchObject({ code: 3, err: expect.stringContaining('is not Sluice') })
-    free.closeAllConnections()
-    await new Promise((resolve) => free.close(resolve))
+    await closed(free)
     expect(await sluice('runs', ...options)).toMatchObject({ code: 3, err: expect.stringContaining('sluice dev') })
   })
 })

@@ -1,32 +1,20 @@
 /** `sluice streams pause|resume|drain|rewind|scale|operations` against the API itself. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { expect, it, onTestFinished, vi } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { testApi } from '../../test/test-api.ts'
+import { cliAt } from '../../test/test-cli.ts'
 import { acquire, ensureShards, renew } from '../store/shards.ts'
 import { streamControls } from '../store/stream-controls.ts'
 import { ensureTopic } from '../store/topics.ts'
-import { Cli } from './cli.ts'
-import { runCli } from './run-cli.ts'
 
 async function world() {
   const api = await testApi()
   await ensureTopic(api.db, 'urls', 2)
   await ensureShards(api.db, 'images', 'urls')
-  const { port } = new URL(await api.listen(0, '127.0.0.1'))
   let looks = 0
   api.app.server.on('request', ({ method }) => {
     if (method === 'GET') looks += 1
   })
-  const home = await mkdtemp(join(tmpdir(), 'sluice-cli-operations-'))
-  onTestFinished(() => rm(home, { recursive: true }))
-  const run = async (...argv: string[]) => {
-    const told = { out: '', err: '' }
-    const cli = new Cli({ write: (some) => (told.out += some) }, { write: (some) => (told.err += some) })
-    const all = ['streams', ...argv, '--port', port, '--data', home]
-    return { code: await runCli(all, cli, new AbortController().signal), ...told }
-  }
+  const { run } = await cliAt(api, 'streams')
   return Object.assign(run, { db: api.db, looks: () => looks })
 }
 

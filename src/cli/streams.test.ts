@@ -1,16 +1,12 @@
 /** `sluice streams` against the API itself. */
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { expect, it, onTestFinished } from 'vitest'
+import { expect, it } from 'vitest'
 import { testApi } from '../../test/test-api.ts'
+import { cliAt } from '../../test/test-cli.ts'
 import { type FetchHost, tellHosts } from '../store/fetch-hosts.ts'
 import { registerNode } from '../store/nodes.ts'
 import { acquire, ensureShards } from '../store/shards.ts'
 import { ensureTopic } from '../store/topics.ts'
-import { Cli } from './cli.ts'
-import { runCli } from './run-cli.ts'
 
 const host = (name: string, given: Partial<FetchHost> = {}): FetchHost => ({
   ...{ connection: 'web', host: name, circuit: 'closed', inFlight: 1, queued: 0, requests: 1 },
@@ -27,15 +23,7 @@ async function world() {
     await registerNode(api.db, { id, kind: 'shard', host: 'here', pid: 1, leaseMs: 600_000 })
   }
   await acquire(api.db, ['images'], holder, 600_000, 2)
-  const { port } = new URL(await api.listen(0, '127.0.0.1'))
-  const home = await mkdtemp(join(tmpdir(), 'sluice-cli-streams-'))
-  onTestFinished(() => rm(home, { recursive: true }))
-  const run = async (...argv: string[]) => {
-    const told = { out: '', err: '' }
-    const cli = new Cli({ write: (some) => (told.out += some) }, { write: (some) => (told.err += some) })
-    const all = ['streams', ...argv, '--port', port, '--data', home]
-    return { code: await runCli(all, cli, new AbortController().signal), ...told }
-  }
+  const { run } = await cliAt(api, 'streams')
   return { db: api.db, holder, other, run }
 }
 

@@ -2,11 +2,12 @@
  * The origin of pictures, whose answers can be held back: so that whoever kills knows that records are in flight. It
  * answers as the origin of the app does, after a pause, and remembers the sha256 of every picture that it gave.
  */
+
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Origin, startOrigin } from '../../apps/images/origin/origin.ts'
+import { listening } from '../loopback.ts'
 
 export interface HeldOrigin {
   readonly url: string
@@ -52,13 +53,13 @@ export async function startHeldOrigin(pauseMs: () => number): Promise<HeldOrigin
   const server = createServer((request, response) => {
     serve(request, response).catch((thrown: unknown) => response.writeHead(500).end(String(thrown)))
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const port = await listening(server)
   const letGo = () => {
     gate?.letGo()
     gate = undefined
   }
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${port}`,
     get inFlight() {
       return inFlight
     },

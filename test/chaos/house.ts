@@ -1,12 +1,13 @@
 /** The Sluice that is broken: a project of the images app and of batch work, under a supervisor that users have, too. */
+
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { appendFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { freePort } from '../loopback.ts'
 import { hosts } from './catalogs.ts'
 import { killAll } from './processes.ts'
 
@@ -165,15 +166,6 @@ export class Ended extends Error {
     super(message)
     this.signal = signal
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** Asks until there is an answer that is wanted. What is thrown counts as none. @throws Error after `limitMs`. */

@@ -5,18 +5,19 @@
  * Four listeners: plain, TLS, SASL, and SASL over TLS (the last three with the users and the certificate given). The
  * broker ends when the process that started it does, however that ends: a shell beside it waits for the end of a pipe.
  */
+
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createWriteStream, existsSync, openSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { Admin } from '@platformatic/kafka'
+import { freePorts } from '../loopback.ts'
 import type { FoundKafka } from './found.ts'
 
 export interface BrokerOptions {
@@ -233,17 +234,4 @@ export class Broker {
     await this.kill()
     await rm(this.folder, { recursive: true, force: true })
   }
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer())
-  const ports = await Promise.all(
-    servers.map(async (server) => {
-      server.listen(0, '127.0.0.1')
-      await once(server, 'listening')
-      return (server.address() as { port: number }).port
-    }),
-  )
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
 }

@@ -1,13 +1,14 @@
 /** Each fault of a database is made to happen; the doctor names it, says why, and what to do. */
+
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { copyFile, mkdtemp, readdir, writeFile } from 'node:fs/promises'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { testDatabase } from '../../../test/database.ts'
-import { faults, findings, freePort, root, test } from '../../../test/doctor-subject.ts'
+import { faults, findings, root, test } from '../../../test/doctor-subject.ts'
+import { closed, freePort, listening } from '../../../test/loopback.ts'
 import { startEmbedded } from '../../postgres/embedded.ts'
 import { openDatabase } from '../../postgres/pool.ts'
 import { migrate, platformMigrations } from '../../store/migrate.ts'
@@ -17,7 +18,7 @@ import { databaseFault } from './database-faults.ts'
 describe('a database that cannot be reached', () => {
   const withHost = (host: string) => `postgresql://u:p@${host}/sluice`
   /** A server that answers on TCP as the one of the tests does on its socket, or as `answer` says. */
-  async function listening(answer?: (socket: import('node:net').Socket) => void): Promise<number> {
+  async function answering(answer?: (socket: import('node:net').Socket) => void): Promise<number> {
     const { hostname, port, searchParams } = new URL(test.url.replace('@/', '@localhost/'))
     const folder = searchParams.get('host')
     const server = createServer((socket) => {
@@ -27,10 +28,8 @@ describe('a database that cannot be reached', () => {
       there.on('error', () => socket.destroy())
       socket.pipe(there).pipe(socket)
     })
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    onTestFinished(() => void server.close())
-    return (server.address() as AddressInfo).port
+    onTestFinished(() => closed(server))
+    return listening(server)
   }
 
   it('by a port on which nothing listens', async () => {
@@ -49,19 +48,19 @@ describe('a database that cannot be reached', () => {
   })
 
   it('by a host that swallows what is sent', { timeout: 30_000 }, async () => {
-    const port = await listening(() => {})
+    const port = await answering(() => {})
     const [fault] = await faults('database', { url: withHost(`127.0.0.1:${port}`) })
     expect(fault).toMatchObject({ state: 'fail', why: expect.stringContaining('nothing answers there') })
   })
 
   it('by a port on which something else answers', async () => {
-    const port = await listening((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
+    const port = await answering((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
     const [fault] = await faults('database', { url: withHost(`127.0.0.1:${port}`) })
     expect(fault).toMatchObject({ state: 'fail', fix: expect.stringContaining('correct the port') })
   })
 
   it('by TLS that the server does not offer', async () => {
-    const port = await listening()
+    const port = await answering()
     const [fault] = await faults('database', { url: `${withHost(`127.0.0.1:${port}`)}?sslmode=require` })
     expect(fault).toMatchObject({ why: expect.stringContaining('demands TLS, and the server offers none') })
   })

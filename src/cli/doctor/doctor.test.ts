@@ -1,16 +1,17 @@
 /** Each fault is made to happen; the doctor names it, says why, and what to do. */
+
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { createServer as createHttpServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { testDatabase } from '../../../test/database.ts'
-import { faults, findings, freePort, hello, project, root } from '../../../test/doctor-subject.ts'
+import { faults, findings, hello, project, root } from '../../../test/doctor-subject.ts'
 import { mayMount, mountSmall, remount } from '../../../test/faults/small-disk.ts'
+import { closed, freePort, listening } from '../../../test/loopback.ts'
 import { insertRun, testManifest } from '../../../test/test-api.ts'
 import { openFiles } from '../../objects/files.ts'
 import { startEmbedded } from '../../postgres/embedded.ts'
@@ -181,10 +182,8 @@ describe('a port', () => {
       const [status, body] = answer(request.url!)
       response.writeHead(status).end(body)
     })
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    onTestFinished(() => void server.close())
-    return (server.address() as AddressInfo).port
+    onTestFinished(() => closed(server))
+    return listening(server)
   }
   const sluiceLike = (path: string): [number, string] =>
     path === '/healthz' ? [200, '{"status":"ok"}'] : [503, '{"detail":"engine: none is alive"}']

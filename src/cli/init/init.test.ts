@@ -3,9 +3,8 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { cliSays } from '../../../test/test-cli.ts'
 import { build } from '../../app/build/build.ts'
-import { Cli } from '../cli.ts'
-import { runCli } from '../run-cli.ts'
 import { checkProjectName, makeProject } from './make-project.ts'
 
 const repository = join(import.meta.dirname, '../../..')
@@ -20,12 +19,7 @@ afterAll(async () => {
   await rm(root, { recursive: true, force: true })
 })
 
-async function sluice(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
-  const told = { out: '', err: '' }
-  const cli = new Cli({ write: (some) => (told.out += some) }, { write: (some) => (told.err += some) })
-  const code = await runCli(argv, cli, new AbortController().signal)
-  return { code, ...told }
-}
+const sluice = (...argv: string[]) => cliSays(argv)
 
 const files = [
   ...['package.json', 'tsconfig.json', '.gitignore', 'README.md', 'sluice.config.ts'],
