@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { EngineWorld, until } from '../../test/engine-world.ts'
+import { compileGraph } from '../core/graph.ts'
 import { SluiceError } from '../errors.ts'
 import type { Database } from '../ports/database.ts'
+import { clearRun } from '../store/clear.ts'
 
 let world: EngineWorld
 beforeEach(async () => {
@@ -76,5 +78,32 @@ it('a run that is about to be read again is not handed back: what ended meanwhil
   expect(await world.ended(other)).toBe('success')
   expect(await world.ended(id)).toBe('success')
   expect(await world.tasks(id)).toMatchObject(Array(3).fill({ attempt: 1, losses: 0, state: 'success' }))
+  expect(await world.breaches()).toEqual([])
+})
+
+it('a run that is cleared between the commit of its end and the answer to that goes on', async () => {
+  const id = await world.start('wide', { n: 3 })
+  const ended = Promise.withResolvers<void>()
+  const answer = Promise.withResolvers<void>()
+  const wrap = (db: Database): Database => ({
+    ...db,
+    async query(sql, values) {
+      const rows = await db.query(sql, values)
+      if (sql.name.startsWith('transitions.commit') && (await world.run(id)).state === 'success') {
+        ended.resolve()
+        await answer.promise
+      }
+      return rows
+    },
+  })
+  await world.engine({ wrap })
+  await ended.promise
+  const graph = compileGraph(world.version.manifest.workflows.find(({ name }) => name === 'wide')!)
+  const request = { tasks: ['count'], failed: false, fresh: false, by: 'ann', note: null }
+  await world.db.transaction((session) => clearRun(session, id, graph, request))
+  await until('its second life', async () => (await world.tasks(id)).some(({ attempt }) => attempt === 2))
+  answer.resolve()
+  expect(await world.ended(id)).toBe('success')
+  expect(await world.tasks(id)).toMatchObject(Array(4).fill({ attempt: 2, state: 'success' }))
   expect(await world.breaches()).toEqual([])
 })

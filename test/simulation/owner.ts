@@ -340,6 +340,9 @@ export class Owner {
       restored.progress,
       this.limits?.waiting,
     )
+    // Its end was written, and cleared before the answer came.
+    const held = this.runs.get(id)
+    if (held) this.#forget(held)
     this.runs.set(id, run)
     run.paused = this.#around.isPaused(row.workflow)
     this.limits?.pause(run)

@@ -46,3 +46,10 @@ it.each([
 ])('seed %i, without limits, has no violations', async (seed) => {
   expect(await failureOf(drawPlain(seed))).toBeUndefined()
 })
+
+it.each([
+  // Its end was written, then cleared, and it was taken again by the engine that had not yet heard of that end.
+  247_858,
+])('seed %i, with limits, has no violations', async (seed) => {
+  expect(await failureOf(drawCase(seed))).toBeUndefined()
+})
