@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type LimitSpec, LimitWorld, type Node, type Task } from '../../test/limit-world.ts'
 import type { Need } from './limit-lines.ts'
+import { LimitLines } from './limits.ts'
 
 const runs = Number(process.env.LIMIT_RUNS ?? 300)
 
@@ -376,6 +377,19 @@ describe('one node', () => {
     world.hear(node)
     for (let index = 0; index < 2; index += 1) world.offer(node, task([api]))
     expect(world.fill(node)).toBe(0)
+  })
+
+  it('counts the tokens that it had as used when it may have been taken for dead', () => {
+    const lines = new LimitLines<object>('n')
+    const place = { priority: 0, since: 0 }
+    lines.offer({}, { node: 0, first: 0, last: 4 }, [{ limit: 'rate:api', amount: 1 }], place, 'shared')
+    const answer = { capacity: 3, amount: 3, held: 3, ahead: undefined, retryInMs: undefined, line: [] }
+    expect(lines.next(['shared'], () => 1)).toBe(false)
+    lines.answered(lines.words(0, 10)[0]!, answer)
+    // Nobody knows of the first whether its start was committed, and none of the other two will be.
+    expect(lines.next(['shared'], () => 1)).toBe(true)
+    lines.reset(50)
+    expect(lines.words(60, 10)).toEqual([{ limit: 'rate:api', node: 'n', keep: 0, used: 3, usedAgoMs: 10, line: [] }])
   })
 
   it('forgets a key that nobody needs any more', () => {
