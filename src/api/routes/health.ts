@@ -1,3 +1,4 @@
+import { howMany } from '../../core/how-many.ts'
 import { SluiceError } from '../../errors.ts'
 import { reply } from '../../sdk/endpoint.ts'
 import { z } from '../../sdk/schema.ts'
@@ -122,6 +123,10 @@ async function shardCheck({ db, manifest }: ApiContext): Promise<Check[]> {
 /** Faults of files do not make the server unready: the other definitions go on. */
 function definitionCheck({ manifest }: ApiContext): Check[] {
   const { workflows, streams, faults } = manifest()
-  const detail = `${workflows.length} workflows, ${streams.length} streams, ${faults.length} faults`
+  const detail = [
+    howMany(workflows.length, 'workflow'),
+    howMany(streams.length, 'stream'),
+    howMany(faults.length, 'fault'),
+  ].join(', ')
   return [{ name: 'definitions', ok: true, detail }]
 }

@@ -18,7 +18,7 @@ describe('readiness', () => {
       { name: 'database', ok: true, detail: 'answers' },
       { name: 'engine', ok: false, detail: 'none has started' },
       { name: 'shards', ok: false, detail: 'images: no shards yet' },
-      { name: 'definitions', ok: true, detail: '2 workflows, 1 streams, 1 faults' },
+      { name: 'definitions', ok: true, detail: '2 workflows, 1 stream, 1 fault' },
     ])
     await registerNode(db, { id: node, kind: 'engine', host: 'here', pid: 1, leaseMs: 60_000 })
     await ensureTopic(db, 'urls', 2)

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { howMany } from '../../core/how-many.ts'
 import { SluiceError } from '../../errors.ts'
 import { exitCodes } from '../cli.ts'
 import { noDefinitions } from '../doctor/definitions.ts'
@@ -20,7 +21,9 @@ export function addCheck(program: Command, context: CommandContext): void {
       faults,
       ...Object.fromEntries(sound),
     })
-    session.cli.note(`${faults.length} faults; ${sound.map(([kind, count]) => `${count} ${kind}`).join(', ')}`)
+    session.cli.note(
+      `${howMany(faults.length, 'fault')}; ${sound.map(([kind, count]) => howMany(count, kind.slice(0, -1))).join(', ')}`,
+    )
     return faults.length === 0 ? exitCodes.done : exitCodes.failed
   })
 }

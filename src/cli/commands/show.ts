@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { type Client, listAll } from '../client.ts'
 import { type CommandContext, does, withCommonOptions } from '../session.ts'
 import { table } from '../table.ts'
+import { type Wait, waitText } from '../wait-text.ts'
 import { durationOf, type Run } from './runs.ts'
 
 export interface RunDetail extends Run {
@@ -26,7 +27,7 @@ export interface Task {
   readonly startedAt: string | null
   readonly finishedAt: string | null
   readonly progress: { readonly done: number; readonly total: number | null } | null
-  readonly wait: Readonly<Record<string, unknown>> | null
+  readonly wait: Wait | null
   readonly run: { readonly id: string; readonly state: string } | null
 }
 
@@ -115,14 +116,7 @@ async function chainOf(api: Client, run: string): Promise<string> {
 function waitsFor({ state, wait, run, retryAt }: Task): string {
   if (run !== null) return `run ${run.id} (${run.state})`
   if (state === 'up_for_retry') return `its next attempt at ${retryAt}`
-  if (wait === null) return ''
-  const { kind, shown, ...more } = wait
-  if (kind === 'timer') return `the time ${more.until}`
-  const deadline = typeof more.deadline === 'string' ? ` until ${more.deadline}` : ''
-  const { title = '' } = (shown ?? {}) as { readonly title?: unknown }
-  if (kind === 'approval') return `an answer to "${title}"${deadline}`
-  const about = ['name', 'reason'].flatMap((key) => (more[key] === undefined ? [] : [String(more[key])]))
-  return [[kind, ...about].join(' '), ...(more.until === undefined ? [] : [`until ${more.until}`])].join(' ')
+  return wait === null ? '' : waitText(wait)
 }
 
 function progressOf({ progress }: Pick<Task, 'progress'>): string {

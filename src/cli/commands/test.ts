@@ -9,6 +9,7 @@ import { exitCodes } from '../cli.ts'
 import { type JsonSchema, readParams } from '../parameters.ts'
 import { type CommandContext, type CommonOptions, does, type Session, withCommonOptions } from '../session.ts'
 import { table } from '../table.ts'
+import { type Wait, waitText } from '../wait-text.ts'
 import { buildHere } from './build.ts'
 
 interface TestOptions extends CommonOptions {
@@ -150,9 +151,8 @@ function textOf({ run, runs, approvals, leftAt }: Rehearsed): string {
 
 function waitOf(task: SimulatedTask, asked: Rehearsed['approvals'][number] | undefined): string | undefined {
   if (task.state !== 'deferred') return undefined
-  if (!asked) return JSON.stringify(task.wait)
-  const deadline = asked.deadline === null ? '' : ` until ${asked.deadline.toISOString()}`
-  return `an answer to "${asked.title}"${deadline}; --approve ${asked.task} gives it`
+  const text = task.wait === null ? '' : waitText(task.wait as Wait)
+  return asked ? `${text}; --approve ${asked.task} gives it` : text
 }
 
 /** `copy-table success (3)` of three that are alike. */

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Version } from '../../app/build/build.ts'
+import { howMany } from '../../core/how-many.ts'
 import { messageOf } from '../../errors.ts'
 import { fail, ok, type Subject, type Told, warn } from './finding.ts'
 
@@ -28,7 +29,7 @@ export async function buildProject({ config: { projectDir, home } }: Subject): P
         'correct the file; a sluice dev that runs takes it up by itself',
       ),
     )
-    const sound = `${workflows.length} workflows, ${streams.length} streams from ${entries.length} files`
+    const sound = `${howMany(workflows.length, 'workflow')}, ${howMany(streams.length, 'stream')} from ${howMany(entries.length, 'file')}`
     return { version, told: [...wrong, ok(sound)] }
   } catch (thrown) {
     return { told: [fail(messageOf(thrown), 'the project cannot be built', 'correct what it names')] }

@@ -75,7 +75,7 @@ describe('definitions', () => {
         detail: expect.stringMatching(/^workflows\/broken\.ts:\d+:\d+ /),
         fix: expect.stringContaining('correct the file'),
       },
-      { state: 'ok', detail: '1 workflows, 0 streams from 1 files' },
+      { state: 'ok', detail: '1 workflow, 0 streams from 1 file' },
     ])
   })
 
