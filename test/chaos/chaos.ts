@@ -200,8 +200,11 @@ class ChaosRun {
     this.#kills.push(kill)
     this.#options.tell?.(killText(kill, this.#options.count))
     const when = `after kill ${kill.nth} (${victims.join(' and ')})`
+    // What came while it is looked at would make each look longer than the one before.
+    this.#work.hold()
     this.#check(when, await this.#asking((ask) => brokenNow(ask)))
     this.#check(when, await this.#invariants(false))
+    this.#work.goOn()
     if (Math.max(commitMs, readyMs) > limitMs)
       this.#check(when, [`commits after ${commitMs} ms, ready after ${readyMs} ms; allowed are ${limitMs}`])
   }
@@ -331,8 +334,9 @@ class ChaosRun {
   async #invariants(atRest: boolean): Promise<string[]> {
     const { home } = this.#house
     const url = this.#databaseUrl ?? embeddedUrl(home)
-    // It looks at all that there is, beside everything that it kills.
-    const db = openDatabase({ url, applicationName: 'chaos', max: 2, answerTimeoutMs: 240_000 })
+    // It looks at all that there is, beside everything that it kills, and thinks about it between two questions.
+    const patience = { answerTimeoutMs: 240_000, idleInTransactionMs: 240_000 }
+    const db = openDatabase({ url, applicationName: 'chaos', max: 2, ...patience })
     try {
       const found = await breaches(db, {
         atRest,

@@ -21,6 +21,7 @@ export class Work {
   readonly #random: Randomness
   readonly #maker: CatalogMaker
   readonly #waiting = new Set<() => void>()
+  #held: PromiseWithResolvers<void> | undefined
   #stopping = false
   #abandoned = false
   #going: Promise<unknown> = Promise.resolve()
@@ -43,6 +44,16 @@ export class Work {
     await this.#going
   }
 
+  /** Gives no more until `goOn`. What was handed over is worked on meanwhile. */
+  hold(): void {
+    this.#held ??= Promise.withResolvers()
+  }
+
+  goOn(): void {
+    this.#held?.resolve()
+    this.#held = undefined
+  }
+
   /** Stops at once, whatever it has in hand. */
   abandon(): void {
     this.#stopping = true
@@ -54,8 +65,13 @@ export class Work {
     return new Promise((resolve) => this.#waiting.add(resolve))
   }
 
+  async #mayGive(): Promise<boolean> {
+    await this.#held?.promise
+    return !this.#stopping
+  }
+
   async #feedCatalogs(): Promise<void> {
-    while (!this.#stopping) {
+    while (await this.#mayGive()) {
       if ((await this.#underWay()) > enough) await delay(50)
       else await this.#handOver(this.#maker.make())
     }
@@ -103,7 +119,7 @@ export class Work {
   }
 
   async #feedRuns(): Promise<void> {
-    while (!this.#stopping) {
+    while (await this.#mayGive()) {
       const n = this.#random.whole(1, 8)
       const headers = { 'content-type': 'application/json', 'idempotency-key': randomUUID() }
       const body = JSON.stringify({ params: { n } })
