@@ -27,8 +27,8 @@ const mostRounds = 500
 
 export class LimitedWorld {
   readonly judge: LimitJudge
-  /** Engines whose processes are gone, and whose leases hold. What their runners do, they do. */
-  readonly #dying = new Set<string>()
+  /** Engines whose processes are gone, and whose leases hold, with their lives. What their runners do, they do. */
+  readonly #dying = new Map<string, number>()
   /** News on their way, by engine. */
   readonly #news = new Map<Owner, string[]>()
   readonly #parts: LimitedWorldParts
@@ -66,14 +66,14 @@ export class LimitedWorld {
   }
 
   die(owner: Owner): void {
-    if (owner.leased) this.#dying.add(`${owner.id}`)
+    if (owner.leased) this.#dying.set(owner.id, owner.lives)
     this.judge.heard(owner.id)
   }
 
   /** Leases lapse, and what was not told is found. */
   passTime(): void {
     const { draw, owners } = this.#parts
-    for (const id of this.#dying) if (this.#parts.isCalm() || draw.chance(0.3)) this.#dying.delete(id)
+    for (const id of this.#dying.keys()) if (this.#parts.isCalm() || draw.chance(0.3)) this.#dying.delete(id)
     for (const owner of owners) if (draw.chance(0.2)) this.#sweep(owner)
     if (this.#settings > 0 && draw.chance(0.3)) this.#setOne()
     else if (this.#parts.isCalm()) this.#resetAll()
@@ -103,7 +103,7 @@ export class LimitedWorld {
     const { store, owners } = this.#parts
     const row = limit
     store.limits.set(row, slots)
-    this.judge.set(limit, slots, [...this.#dying, ...owners.filter(({ leased }) => leased).map(({ id }) => id)])
+    this.judge.set(limit, slots, [...this.#dying.keys(), ...owners.filter(({ leased }) => leased).map(({ id }) => id)])
   }
 
   /** Something of the talk about limits happens; false when nothing can. */
@@ -163,9 +163,9 @@ export class LimitedWorld {
   /** What runs on engines that hold their leases; all else has been ended. */
   #running(): { run: SimRun; task: SimTask }[] {
     const { store, owners } = this.#parts
-    const alive = new Set(owners.filter(({ leased }) => leased).map(({ id, lives }) => `${id} ${lives}`))
-    const isLive = ({ state, startedBy }: SimTask) =>
-      state === 'running' && (alive.has(startedBy!) || this.#dying.has(startedBy!.split(' ')[0]!))
+    const leased = owners.filter((owner) => owner.leased).map(({ id, lives }) => [id, lives] as const)
+    const alive = new Set([...leased, ...this.#dying].map(([id, lives]) => `${id} ${lives}`))
+    const isLive = ({ state, startedBy }: SimTask) => state === 'running' && alive.has(startedBy!)
     return [...store.runs.values()].flatMap((run) =>
       isTerminal(run.state) ? [] : [...run.tasks.values()].filter(isLive).map((task) => ({ run, task })),
     )
