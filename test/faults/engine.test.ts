@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { statement } from '../../src/ports/database.ts'
+import { type Database, statement } from '../../src/ports/database.ts'
 import { type EngineOptions, EngineWorld, type RunningEngine, until } from '../engine-world.ts'
 import { breaches } from '../invariants/check.ts'
 import { cutsOf, seed, timeout } from './cuts.ts'
@@ -130,6 +130,38 @@ describe('an engine that cannot renew its lease', () => {
     proxy.set({ kind: 'pass' })
     expect(await gone).toBe(false)
     expect(await world.ended(id)).toBe('success')
+    expect(await world.tasks(id)).toMatchObject([{ attempt: 2, losses: 1 }])
+    expect(await atRest()).toEqual([])
+  })
+
+  it('gives what they held to others once they have ended, also before it has written that', {
+    timeout: 60_000,
+  }, async () => {
+    const held = Promise.withResolvers<void>()
+    let slow: string | undefined
+    const wrap = (db: Database): Database => ({
+      ...db,
+      async query(sql, values) {
+        if (sql.name === 'tasks.read_run' && values?.[0] === slow) await held.promise
+        return db.query(sql, values)
+      },
+    })
+    const engine = await start({ leaseMs: 6_000, settings: { runners: 2 }, wrap })
+    const id = await world.start('narrow', world.place('holds'))
+    await world.started('holds')
+    const other = await world.start('narrow', world.place('follows'))
+    slow = id
+    proxy.set({ kind: 'refuse' })
+    proxy.reset()
+    await until('the doubt', () => engine.notes.join('\n').includes('attempts are ended before others may take'))
+    proxy.set({ kind: 'pass' })
+    await world.started('follows')
+    // The rows have two that run, where one may; one of them has ended, and that is not written.
+    expect((await world.tasks(id)).concat(await world.tasks(other))).toMatchObject(Array(2).fill({ state: 'running' }))
+    expect(await breaches(world.db)).toEqual([])
+    held.resolve()
+    for (const name of ['follows', 'holds']) await world.go(name)
+    for (const one of [other, id]) expect(await world.ended(one)).toBe('success')
     expect(await world.tasks(id)).toMatchObject([{ attempt: 2, losses: 1 }])
     expect(await atRest()).toEqual([])
   })

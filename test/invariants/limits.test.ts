@@ -1,9 +1,6 @@
-import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { statement } from '../../src/ports/database.ts'
 import type { NodeLimits } from '../../src/sdk/pool.ts'
 import { setLimit } from '../../src/store/limits.ts'
-import { registerNode } from '../../src/store/nodes.ts'
 import { deployVersion } from '../../src/store/versions.ts'
 import { type TestDatabase, testDatabase } from '../database.ts'
 import { insertRun, testManifest, testNode, testWorkflow } from '../test-api.ts'
@@ -23,21 +20,22 @@ async function deploy(limits: NodeLimits | undefined, more: object = {}): Promis
   await deployVersion(test.db, { ...testManifest, workflows: [{ ...testWorkflow, ...more, nodes: [node] }] })
 }
 
-/** `[from, to]` in milliseconds; the task ends as `detail` says. */
-async function attempt(run: string, [from, to]: readonly [number, number | null], detail = '', index = -1) {
-  const at = (ms: number) => `to_timestamp(1700000000 + ${ms} / 1000.0)`
+type Word = readonly [ms: number, from: string, to: string, detail?: string]
+
+async function says(run: string, index: number, ...words: readonly Word[]): Promise<void> {
   const seq = `(select coalesce(max(seq), 0) + 1 from sluice.transitions where run_id = '${run}')`
-  const row = (ms: number, was: string, is: string, text: string) =>
+  const row = ([ms, from, to, detail = '']: Word) =>
     `insert into sluice.transitions (run_id, seq, at, node, map_index, attempt, from_state, to_state, detail)
-     values ('${run}', ${seq}, ${at(ms)}, 0, ${index}, 1, '${was}', '${is}', '${text}');`
-  await test.db.script(row(from, 'none', 'running', '') + (to === null ? '' : row(to, 'running', 'success', detail)))
+     values ('${run}', ${seq}, to_timestamp(1700000000 + ${ms} / 1000.0), 0, ${index}, 1, '${from}', '${to}', '${detail}');`
+  await test.db.script(words.map(row).join(''))
 }
 
-const own = statement('test.own-run', 'update sluice.runs set node_id = $2 where id = $1')
-async function ownedByALiveEngine(run: string): Promise<void> {
-  const id = randomUUID()
-  await registerNode(test.db, { id, kind: 'engine', host: 'here', pid: 1, leaseMs: 600_000 })
-  await test.db.query(own, [run, id])
+const begins = (run: string, ms: number, index = -1) => says(run, index, [ms, 'none', 'running'])
+const ends = (run: string, ms: number, detail = '', index = -1) => says(run, index, [ms, 'running', 'success', detail])
+/** `[from, to]` in milliseconds; the task ends as `detail` says. */
+async function attempt(run: string, [from, to]: readonly [number, number], detail = '', index = -1): Promise<void> {
+  await begins(run, from, index)
+  await ends(run, to, detail, index)
 }
 
 const pool: NodeLimits = { pool: { name: 'etl', of: 2, slots: 1 } }
@@ -46,8 +44,7 @@ it('finds a pool of which more was held than there is, and nothing where it was 
   await deploy(pool)
   const runs = [await insertRun(test.db), await insertRun(test.db), await insertRun(test.db)] as const
   await attempt(runs[0], [0, 100])
-  await attempt(runs[1], [50, null])
-  await ownedByALiveEngine(runs[1])
+  await attempt(runs[1], [50, 300])
   await attempt(runs[2], [100, 200])
   expect(await found()).toEqual([])
   const late = await insertRun(test.db)
@@ -67,16 +64,29 @@ it('counts what an attempt needs, and of an attempt whose engine died what its r
   expect(await found()).toHaveLength(1)
 })
 
-it('counts an attempt of a dead engine up to the last word of its run, while nobody has taken the run', async () => {
+it('counts an attempt whose end is not told yet up to the last word of its run, and judges again when it is', async () => {
   await deploy(pool)
-  const [dead, alive, next] = [await insertRun(test.db), await insertRun(test.db), await insertRun(test.db)]
-  await attempt(dead, [0, null])
-  await attempt(alive, [10, null])
-  await ownedByALiveEngine(alive)
+  const [one, other, next] = [await insertRun(test.db), await insertRun(test.db), await insertRun(test.db)]
+  await begins(one, 0)
+  await begins(other, 10)
   await attempt(next, [20, 30])
+  // Its engine may have ended one of them, and not have written that.
   expect(await found()).toEqual([])
-  await ownedByALiveEngine(dead)
-  expect(await found()).toHaveLength(1)
+  await ends(other, 40)
+  await ends(one, 50, 'RUNNER_LOST: its engine ended')
+  expect(await found()).toEqual([])
+  await begins(one, 60)
+  await attempt(next, [70, 80])
+  await attempt(other, [70, 80])
+  await ends(one, 90)
+  expect(await found()).toEqual([expect.stringContaining('pool:etl has 2 and 3 were held')])
+})
+
+it('finds at once what a run holds too much of by itself', async () => {
+  await deploy(pool)
+  const run = await insertRun(test.db)
+  for (const index of [0, 1, 2]) await begins(run, 0, index)
+  expect(await found()).toEqual([expect.stringContaining('pool:etl has 2 and 3 were held')])
 })
 
 it('tells keys apart by what they are about', async () => {

@@ -3,8 +3,9 @@
  * was under way after each start is counted, by what manifests and rows of limits say now.
  *
  * An attempt whose engine died ends in the log when another takes its run; it had ended when the lease of the engine lapsed
- * (runners see to that). Which moment that was the log does not say, so it counts up to its run's last word before; so does
- * one whose engine is dead and whose run nobody has taken yet.
+ * (runners see to that). Which moment that was the log does not say, so it counts up to its run's last word before. So does
+ * one of which no end is told yet: it may be at work, or its engine may have ended it in doubt of its lease, have gone on and
+ * not have said so yet. When its end is told, it is judged again.
  * Of a limit that a person has changed, only starts after that are judged.
  */
 import { statement } from '../../src/ports/database.ts'
@@ -68,10 +69,9 @@ const attemptsStatement = statement<AttemptRow>(
      extract(epoch from case when s.next_detail = 'RUNNER_LOST: its engine ended' then (
        select max(b.at) from sluice.transitions b where b.run_id = s.run_id and b.seq < s.next_seq
          and coalesce(b.detail, '') <> 'RUNNER_LOST: its engine ended')
-     when s.next_at is null and n.id is null then (select max(b.at) from sluice.transitions b where b.run_id = s.run_id)
+     when s.next_at is null then (select max(b.at) + interval '1 microsecond' from sluice.transitions b where b.run_id = s.run_id)
      else s.next_at end)::float8 * 1000 as ended
    from told s join sluice.runs r on r.id = s.run_id
-   left join sluice.nodes n on n.id = r.node_id and n.lease_until > sluice.sluice_now()
    where s.to_state = 'running'`,
 )
 

@@ -154,6 +154,11 @@ export const gated = workflow('gated', {
   ...onePlace,
   define: ({ params }) => void gate({ dir: params.dir, name: params.name }),
 })
+export const narrow = workflow('narrow', {
+  ...onePlace,
+  workers: 1,
+  define: ({ params }) => void gate({ dir: params.dir, name: params.name }),
+})
 export const wayward = workflow('wayward', {
   ...onePlace,
   define: ({ params }) => void stubborn({ dir: params.dir, name: params.name }),
