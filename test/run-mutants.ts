@@ -4,7 +4,8 @@
  */
 import { join } from 'node:path'
 import { createVitest, type TestModule } from 'vitest/node'
-import { mutants as all, type Mutant } from './mutants.ts'
+import type { Mutant } from './mutant.ts'
+import { mutants as all } from './mutants.ts'
 
 export interface Verdict {
   readonly passed: number

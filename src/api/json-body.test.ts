@@ -54,8 +54,7 @@ it('finds a doubled name wherever it is put, and none where there is none', () =
 
 /**
  * JSON texts whose names and texts have colons, quotes, brackets and escapes, with blanks anywhere, and now and then a name twice.
- * Of names with escapes V8's own `JSON.parse` loses some (Node 24.21: `{"é":1,"\\u0000":1,"\\\\":1}` comes out as two names, by what
- * was parsed before).
+ * Of names with escapes `JSON.parse` itself loses some, see `lossOf`: such a body is refused.
  */
 const text = fc.constantFrom(
   'a',

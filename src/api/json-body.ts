@@ -158,8 +158,8 @@ function parsed(text: string): unknown {
 }
 
 /**
- * V8's own parser loses some names that are written with escapes, by what it has parsed before: with Node 24.21 `{"a":1,"a\\u0000":2,"a\\\\":3}`
- * may come out as two names. Nothing is taken of which a part is lost. Names that are given twice are refused before this.
+ * V8's own parser loses some names that are written with escapes, by what it has parsed before: with Node 24.21 `{"b\\":0,"a\u0001":1,"a\"b":2}`
+ * may come out with a name less. Nothing is taken of which a part is lost. Names that are given twice are refused before this.
  */
 function lossOf(text: string, value: unknown): SluiceError | undefined {
   if (!text.includes('\\') || namesIn(text) === namesOf(value)) return undefined

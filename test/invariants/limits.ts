@@ -5,7 +5,8 @@
  * An attempt whose engine died ends in the log when another takes its run; it had ended when the lease of the engine lapsed
  * (runners see to that). Which moment that was the log does not say, so it counts up to its run's last word before. So does
  * one of which no end is told yet: it may be at work, or its engine may have ended it in doubt of its lease, have gone on and
- * not have said so yet. When its end is told, it is judged again.
+ * not have said so yet. When its end is told, it is judged again; an excess of which all the rest is lost with its engine is
+ * not seen.
  * Of a limit that a person has changed, only starts after that are judged.
  */
 import { statement } from '../../src/ports/database.ts'
